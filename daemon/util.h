@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small idioms that every module uses: cleanup attributes, ownership, time units. */
+#pragma once
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define USEC_PER_SEC UINT64_C(1000000)
+#define USEC_PER_MSEC UINT64_C(1000)
+#define USEC_INFINITE UINT64_MAX
+
+#define ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
+
+#define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
+
+/* A local that owns something says so: `_cleanup_(freep) char *s = NULL;` */
+#define _cleanup_(function) __attribute__((cleanup(function)))
+
+/* TAKE_PTR(p) is p's value; p is NULL afterwards. TAKE_FD(fd) likewise, with -1. */
+#define TAKE_PTR(p)                  \
+        ({                           \
+                typeof(p) *p_ = &(p);    \
+                typeof(p) v_ = *p_;      \
+                *p_ = NULL;              \
+                v_;                      \
+        })
+#define TAKE_FD(fd)              \
+        ({                       \
+                int *fd_ = &(fd);    \
+                int v_ = *fd_;       \
+                *fd_ = -1;           \
+                v_;                  \
+        })
+
+/* Declares `free_function`p(), for use with _cleanup_(), where `type` is a pointer type and the
+ * function takes one and returns NULL: DEFINE_CLEANUP(Store *, store_free). */
+#define DEFINE_CLEANUP(type, free_function)                     \
+        static inline void free_function##p(type *object) {     \
+                *object = free_function(*object);               \
+        }
+
+static inline void freep(void *pointer) {
+        free(*(void **)pointer);
+}
+
+static inline void close_fdp(int *fd) {
+        if (*fd >= 0) {
+                int saved = errno;
+
+                close(*fd);
+                errno = saved;
+        }
+}
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b) {
+        return a < b ? a : b;
+}
+
+static inline uint64_t max_u64(uint64_t a, uint64_t b) {
+        return a > b ? a : b;
+}
