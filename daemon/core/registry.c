@@ -1,0 +1,697 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows who is registered, who was, and by which rules a name is given, refused, taken back and given up
+ * (P3, P4, P5, P6). Does not know connections, clocks, files or bytes: evidence and times come in with the
+ * event, and what must be done about a decision is said in a Change.
+ *
+ * The trap: registry_decide() may reserve room but must not change what the registry says, since its
+ * change can still be dropped; registry_apply() must not allocate, since it cannot fail.
+ */
+
+#include "core/registry.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/index.h"
+
+/* How many nodes of one user there are (P6). Few users register nodes: a list will do. */
+typedef struct UidCount {
+        uid_t uid;
+        size_t n_nodes;
+} UidCount;
+
+typedef struct NodeList {
+        Node *newest, *oldest;
+        size_t n_nodes;
+} NodeList;
+
+struct Registry {
+        RegistryLimits limits;
+
+        Index by_name;   /* every node, by (name, scope) */
+        Index by_cookie; /* those with a known listener, by (cookie, serial) */
+        NodeList nodes;
+        size_t n_in_state[_NODE_STATE_N];
+
+        UidCount *uids;
+        size_t n_uids, n_uids_room;
+
+        Index formers_by_name;
+        NodeList formers;
+
+        uint64_t revision;
+        uint64_t next_serial;
+        uint32_t next_creation;
+        uint32_t reserved_creation; /* the first that is not reserved */
+};
+
+int registry_new(Registry **ret, const RegistryLimits *limits) {
+        _cleanup_(registry_freep) Registry *registry = calloc(1, sizeof *registry);
+
+        if (!registry)
+                return -ENOMEM;
+        registry->limits = *limits;
+        registry->next_serial = 1;
+        registry->next_creation = registry->reserved_creation = REGISTRY_CREATION_MIN;
+        /* One more than are ever kept: a former is added before the oldest is dropped. */
+        if (index_reserve(&registry->formers_by_name, REGISTRY_FORMERS_MAX + 1) < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(registry);
+        return 0;
+}
+
+static void node_list_free(NodeList *list) {
+        while (list->newest) {
+                Node *node = list->newest;
+
+                list->newest = node->older;
+                node_free(node);
+        }
+}
+
+Registry *registry_free(Registry *registry) {
+        if (!registry)
+                return NULL;
+        node_list_free(&registry->nodes);
+        node_list_free(&registry->formers);
+        index_done(&registry->formers_by_name);
+        index_done(&registry->by_cookie);
+        index_done(&registry->by_name);
+        free(registry->uids);
+        free(registry);
+        return NULL;
+}
+
+static void node_list_push_newest(NodeList *list, Node *node) {
+        node->older = list->newest;
+        node->newer = NULL;
+        if (list->newest)
+                list->newest->newer = node;
+        else
+                list->oldest = node;
+        list->newest = node;
+        list->n_nodes++;
+}
+
+static void node_list_remove(NodeList *list, Node *node) {
+        if (node->newer)
+                node->newer->older = node->older;
+        else
+                list->newest = node->older;
+        if (node->older)
+                node->older->newer = node->newer;
+        else
+                list->oldest = node->newer;
+        node->newer = node->older = NULL;
+        list->n_nodes--;
+}
+
+/* --- users ------------------------------------------------------------------------------------ */
+
+static UidCount *registry_find_uid(const Registry *registry, uid_t uid) {
+        for (size_t i = 0; i < registry->n_uids; i++)
+                if (registry->uids[i].uid == uid)
+                        return registry->uids + i;
+        return NULL;
+}
+
+static int registry_reserve_uid(Registry *registry) {
+        size_t n_room = registry->n_uids_room ? registry->n_uids_room * 2 : 16;
+        UidCount *uids;
+
+        if (registry->n_uids < registry->n_uids_room)
+                return 0;
+        uids = reallocarray(registry->uids, n_room, sizeof *uids);
+        if (!uids)
+                return -ENOMEM;
+        registry->uids = uids;
+        registry->n_uids_room = n_room;
+        return 0;
+}
+
+static void registry_count_uid(Registry *registry, uid_t uid) {
+        UidCount *count;
+
+        if (uid == NODE_UID_UNKNOWN)
+                return;
+        count = registry_find_uid(registry, uid);
+        if (!count) {
+                assert(registry->n_uids < registry->n_uids_room);
+                count = registry->uids + registry->n_uids++;
+                *count = (UidCount){ .uid = uid };
+        }
+        count->n_nodes++;
+}
+
+static void registry_uncount_uid(Registry *registry, uid_t uid) {
+        UidCount *count;
+
+        if (uid == NODE_UID_UNKNOWN)
+                return;
+        count = registry_find_uid(registry, uid);
+        assert(count && count->n_nodes > 0);
+        if (--count->n_nodes == 0)
+                *count = registry->uids[--registry->n_uids];
+}
+
+/* --- creations (P5) --------------------------------------------------------------------------- */
+
+#define CREATION_SMALL_MAX 3
+
+/* Above 2^32-1 creations begin again at REGISTRY_CREATION_MIN. */
+static uint32_t creation_add(uint32_t creation, uint32_t n) {
+        uint64_t sum = (uint64_t)creation + n;
+
+        return sum <= UINT32_MAX ? (uint32_t)sum
+                                 : (uint32_t)(sum - UINT32_MAX - 1 + REGISTRY_CREATION_MIN);
+}
+
+static uint32_t creation_distance(uint32_t from, uint32_t to) {
+        return to >= from ? to - from : UINT32_MAX - from + 1 + to - REGISTRY_CREATION_MIN;
+}
+
+void registry_advance_creation(Registry *registry, uint32_t first) {
+        if (first > registry->next_creation)
+                registry->next_creation = registry->reserved_creation = first;
+}
+
+uint32_t registry_next_creation(const Registry *registry) {
+        return registry->next_creation;
+}
+
+uint32_t registry_reserved_creation(const Registry *registry) {
+        return registry->reserved_creation;
+}
+
+bool registry_wants_creations(const Registry *registry) {
+        return creation_distance(registry->next_creation, registry->reserved_creation) <
+               REGISTRY_CREATION_BLOCK / 2;
+}
+
+uint32_t registry_reserve_creations(Registry *registry) {
+        registry->reserved_creation =
+                creation_add(registry->next_creation, REGISTRY_CREATION_BLOCK);
+        return registry->reserved_creation;
+}
+
+static Node *index_first_of_name(const Index *index, const char *name, size_t n_name) {
+        size_t position = index_seek_name(index, name, n_name, &ADDRESS_ANY);
+        Node *node;
+
+        if (position == index->n_nodes)
+                return NULL;
+        node = index->nodes[position];
+        if (node->info.n_name != n_name || memcmp(node->info.name, name, n_name) != 0)
+                return NULL;
+        return node;
+}
+
+/* What the newcomer is given: the next number, or for an old asker 1..3, not what the name had last. */
+static uint32_t registry_choose_creation(const Registry *registry, const NodeInfo *info) {
+        const Node *former;
+        uint32_t small;
+
+        if (info->highest_version >= NODE_VERSION_CREATION_32)
+                return registry->next_creation;
+        small = registry->next_creation % CREATION_SMALL_MAX + 1;
+        former = index_first_of_name(&registry->formers_by_name, info->name, info->n_name);
+        if (former && former->creation == small)
+                small = small % CREATION_SMALL_MAX + 1;
+        return small;
+}
+
+/* --- who is in the way ------------------------------------------------------------------------ */
+
+Address registry_scope_of(const NodeListener *listener) {
+        return listener->cookie ? listener->address : ADDRESS_ANY;
+}
+
+static bool scope_conflicts(const Address *a, const Address *b) {
+        return address_is_any(a) || address_is_any(b) || address_equal(a, b);
+}
+
+static bool node_has_name(const Node *node, const char *name, size_t n_name) {
+        return node->info.n_name == n_name && memcmp(node->info.name, name, n_name) == 0;
+}
+
+Node *registry_find_conflict(const Registry *registry, const char *name, size_t n_name,
+                             const Address *scope, const Node *after) {
+        const Index *index = &registry->by_name;
+        size_t position = after ? index_seek_name(index, name, n_name, &after->scope) + 1
+                                : index_seek_name(index, name, n_name, &ADDRESS_ANY);
+
+        for (; position < index->n_nodes; position++) {
+                Node *node = index->nodes[position];
+
+                if (!node_has_name(node, name, n_name))
+                        return NULL;
+                if (scope_conflicts(&node->scope, scope))
+                        return node;
+        }
+        return NULL;
+}
+
+static bool node_info_equal(const NodeInfo *a, const NodeInfo *b) {
+        return a->port == b->port && a->type == b->type && a->protocol == b->protocol &&
+               a->highest_version == b->highest_version && a->lowest_version == b->lowest_version &&
+               a->n_extra == b->n_extra &&
+               (a->n_extra == 0 || memcmp(a->extra, b->extra, a->n_extra) == 0);
+}
+
+/* The same listening socket, by a number that the kernel never gives twice: the same node (P5). */
+static bool event_is_return_of(const Event *event, const Node *holder) {
+        return holder->state == NODE_AWAITED && holder->listener.cookie != 0 &&
+               holder->listener.cookie == event->listener.cookie &&
+               node_info_equal(&holder->info, &event->info);
+}
+
+/* P4: a holder gives way if nothing says that it is alive. An open connection does, as in stock epmd, until
+ * the listener that was matched to it has closed; a connection that our own restart cut does not, but a
+ * listener that the kernel still has does (such a node is awaited without a limit). */
+static bool holder_yields(const Node *holder, const Event *event) {
+        switch (holder->state) {
+        case NODE_UP:
+                return false;
+        case NODE_AWAITED:
+                return holder->await_until_usec != USEC_INFINITE ||
+                       (event->listener.cookie != 0 &&
+                        holder->listener.cookie == event->listener.cookie);
+        case NODE_STOPPING:
+                return true;
+        case _NODE_STATE_N:
+                break;
+        }
+        assert(false);
+        return false;
+}
+
+/* --- deciding --------------------------------------------------------------------------------- */
+
+static Refusal refusal_of_info(const NodeInfo *info) {
+        switch (node_name_check(info->name, info->n_name)) {
+        case NODE_NAME_OK:
+                break;
+        case NODE_NAME_EMPTY:
+                return REFUSAL_NAME_EMPTY;
+        case NODE_NAME_TOO_LONG:
+                return REFUSAL_NAME_TOO_LONG;
+        case NODE_NAME_NOT_UTF8:
+                return REFUSAL_NAME_NOT_UTF8;
+        case NODE_NAME_CONTROL_CHARACTER:
+                return REFUSAL_NAME_CONTROL_CHARACTER;
+        }
+        return info->n_extra > NODE_EXTRA_BYTES_MAX ? REFUSAL_EXTRA_TOO_LONG : REFUSAL_NONE;
+}
+
+/* `yielding` is a node that makes room for the newcomer, or NULL. */
+static Refusal registry_refusal_of_limits(const Registry *registry, const Event *event,
+                                          const Node *yielding) {
+        const UidCount *count = event->peer.uid == NODE_UID_UNKNOWN
+                                        ? NULL
+                                        : registry_find_uid(registry, event->peer.uid);
+        size_t n_of_uid = count ? count->n_nodes : 0;
+        size_t n_nodes = registry->nodes.n_nodes;
+
+        if (yielding) {
+                n_nodes--;
+                if (count && yielding->peer.uid == event->peer.uid)
+                        n_of_uid--;
+        }
+        if (n_nodes >= registry->limits.n_nodes_max)
+                return REFUSAL_NODES_LIMIT;
+        if (n_of_uid >= registry->limits.n_nodes_per_uid_max)
+                return REFUSAL_UID_LIMIT;
+        return REFUSAL_NONE;
+}
+
+static int registry_reserve(Registry *registry) {
+        if (index_reserve(&registry->by_name, 1) < 0 || index_reserve(&registry->by_cookie, 1) < 0)
+                return -ENOMEM;
+        return registry_reserve_uid(registry);
+}
+
+static int registry_decide_new(Registry *registry, const Event *event, Change *ret) {
+        _cleanup_(node_freep) Node *node = node_new(&event->info);
+        int r;
+
+        if (!node)
+                return -ENOMEM;
+        if (event->unit && !(node->unit = strdup(event->unit)))
+                return -ENOMEM;
+        r = registry_reserve(registry);
+        if (r < 0)
+                return r;
+        node->scope = registry_scope_of(&event->listener);
+        node->listener = event->listener;
+        node->peer = event->peer;
+        node->state = NODE_UP;
+        node->creation = registry_choose_creation(registry, &event->info);
+        node->since_usec = event->now_usec;
+        node->connection = event->connection;
+        node->connection_fd = event->connection_fd;
+        node->serial = registry->next_serial;
+        *ret = (Change){ .kind = CHANGE_REGISTER, .node = TAKE_PTR(node) };
+        return 0;
+}
+
+static int registry_decide_return(Registry *registry, const Event *event, Node *holder,
+                                  Change *ret) {
+        int r = registry_reserve_uid(registry);
+
+        if (r < 0)
+                return r;
+        *ret = (Change){
+                .kind = CHANGE_RETURN,
+                .node = holder,
+                .peer = event->peer,
+                .connection = event->connection,
+                .connection_fd = event->connection_fd,
+        };
+        return 0;
+}
+
+static void refuse(Reply *ret, Refusal refusal, const Node *holder) {
+        *ret = (Reply){ .refusal = refusal, .holder = holder };
+}
+
+/* All that are in the way must yield, or the first that does not is the reason to refuse. */
+static const Node *registry_find_obstacle(const Registry *registry, const Event *event,
+                                          const Address *scope) {
+        Node *holder = NULL;
+
+        while ((holder = registry_find_conflict(registry, event->info.name, event->info.n_name,
+                                                scope, holder)))
+                if (!holder_yields(holder, event))
+                        return holder;
+        return NULL;
+}
+
+static int registry_decide_register(Registry *registry, const Event *event, Change *ret_change,
+                                    Reply *ret_reply) {
+        Address scope = registry_scope_of(&event->listener);
+        Refusal refusal = refusal_of_info(&event->info);
+        const Node *obstacle;
+        Node *holder;
+        int r;
+
+        *ret_reply = (Reply){ .refusal = refusal };
+        if (refusal != REFUSAL_NONE)
+                return 0;
+
+        holder = registry_find_conflict(registry, event->info.name, event->info.n_name, &scope, NULL);
+        if (holder && event_is_return_of(event, holder)) {
+                ret_reply->creation = holder->creation;
+                ret_reply->node = holder;
+                return registry_decide_return(registry, event, holder, ret_change);
+        }
+        obstacle = registry_find_obstacle(registry, event, &scope);
+        if (obstacle) {
+                refuse(ret_reply, REFUSAL_NAME_TAKEN, obstacle);
+                return 0;
+        }
+        refusal = registry_refusal_of_limits(registry, event, holder);
+        if (refusal != REFUSAL_NONE) {
+                refuse(ret_reply, refusal, NULL);
+                return 0;
+        }
+        if (holder) {
+                *ret_change = (Change){ .kind = CHANGE_END, .node = holder, .end = NODE_END_REPLACED };
+                return REGISTRY_E_AGAIN;
+        }
+        r = registry_decide_new(registry, event, ret_change);
+        if (r < 0)
+                return r;
+        ret_reply->creation = ret_change->node->creation;
+        ret_reply->node = ret_change->node;
+        return 0;
+}
+
+static Change change_end(Node *node, NodeEnd end) {
+        return (Change){ .kind = CHANGE_END, .node = node, .end = end };
+}
+
+static Change decide_listener_gone(Node *node) {
+        switch (node->state) {
+        case NODE_UP:
+                /* The match of listener and connection may have been wrong: the entry stays. */
+                return (Change){ .kind = CHANGE_STATE, .node = node, .state = NODE_STOPPING };
+        case NODE_AWAITED:
+                return change_end(node, NODE_END_LISTENER_GONE);
+        case NODE_STOPPING:
+        case _NODE_STATE_N:
+                break;
+        }
+        return (Change){ .kind = CHANGE_NONE };
+}
+
+int registry_decide(Registry *registry, const Event *event, Change *ret_change, Reply *ret_reply) {
+        *ret_change = (Change){ .kind = CHANGE_NONE };
+
+        switch (event->kind) {
+        case EVENT_REGISTER:
+                return registry_decide_register(registry, event, ret_change, ret_reply);
+        case EVENT_CONNECTION_ENDED:
+                *ret_change = change_end(event->node, NODE_END_LEFT);
+                break;
+        case EVENT_LISTENER_GONE:
+                *ret_change = decide_listener_gone(event->node);
+                break;
+        case EVENT_AWAIT_EXPIRED:
+                if (event->node->state == NODE_AWAITED)
+                        *ret_change = change_end(event->node, NODE_END_DID_NOT_RETURN);
+                break;
+        case EVENT_STOP:
+                *ret_change = change_end(event->node, NODE_END_STOPPED);
+                break;
+        }
+        return 0;
+}
+
+void change_done(Change *change) {
+        if (change->kind == CHANGE_REGISTER)
+                node_free(change->node);
+        *change = (Change){ .kind = CHANGE_NONE };
+}
+
+/* --- applying --------------------------------------------------------------------------------- */
+
+static void registry_set_state(Registry *registry, Node *node, NodeState state) {
+        registry->n_in_state[node->state]--;
+        registry->n_in_state[state]++;
+        node->state = state;
+}
+
+static void registry_insert(Registry *registry, Node *node) {
+        index_insert(&registry->by_name,
+                     index_seek_name(&registry->by_name, node->info.name, node->info.n_name,
+                                     &node->scope),
+                     node);
+        if (node->listener.cookie != 0)
+                index_insert(&registry->by_cookie,
+                             index_seek_cookie(&registry->by_cookie, node->listener.cookie,
+                                               node->serial),
+                             node);
+        node_list_push_newest(&registry->nodes, node);
+        registry->n_in_state[node->state]++;
+        registry_count_uid(registry, node->peer.uid);
+}
+
+static void registry_remove(Registry *registry, Node *node) {
+        registry_uncount_uid(registry, node->peer.uid);
+        registry->n_in_state[node->state]--;
+        node_list_remove(&registry->nodes, node);
+        if (node->listener.cookie != 0)
+                index_remove(&registry->by_cookie,
+                             index_seek_cookie(&registry->by_cookie, node->listener.cookie,
+                                               node->serial));
+        index_remove(&registry->by_name, index_seek_name(&registry->by_name, node->info.name,
+                                                         node->info.n_name, &node->scope));
+}
+
+static void registry_forget_former(Registry *registry, Node *former) {
+        index_remove(&registry->formers_by_name,
+                     index_seek_name(&registry->formers_by_name, former->info.name,
+                                     former->info.n_name, &former->scope));
+        node_list_remove(&registry->formers, former);
+        node_free(former);
+}
+
+static void registry_forget_formers_of(Registry *registry, const NodeInfo *info) {
+        Node *former;
+
+        while ((former = index_first_of_name(&registry->formers_by_name, info->name, info->n_name)))
+                registry_forget_former(registry, former);
+}
+
+/* The oldest goes first, but those that were given 1..3 last: they are what P5 needs to know. */
+static void registry_shed_formers(Registry *registry) {
+        Node *former = registry->formers.oldest;
+
+        if (registry->formers.n_nodes <= REGISTRY_FORMERS_MAX)
+                return;
+        while (former->newer && former->creation <= CREATION_SMALL_MAX)
+                former = former->newer;
+        /* All others are small ones: the newest, which has just come, is not the one to go. */
+        if (!former->newer)
+                former = registry->formers.oldest;
+        registry_forget_former(registry, former);
+}
+
+static void registry_add_former(Registry *registry, Node *node) {
+        registry_forget_formers_of(registry, &node->info);
+        index_insert(&registry->formers_by_name,
+                     index_seek_name(&registry->formers_by_name, node->info.name,
+                                     node->info.n_name, &node->scope),
+                     node);
+        node_list_push_newest(&registry->formers, node);
+        registry_shed_formers(registry);
+}
+
+static void registry_apply_register(Registry *registry, Node *node) {
+        registry_forget_formers_of(registry, &node->info);
+        registry_insert(registry, node);
+        registry->next_serial = node->serial + 1;
+        registry->next_creation = creation_add(registry->next_creation, 1);
+}
+
+static void registry_apply_return(Registry *registry, const Change *change) {
+        Node *node = change->node;
+
+        registry_uncount_uid(registry, node->peer.uid);
+        node->peer = change->peer;
+        registry_count_uid(registry, node->peer.uid);
+        node->connection = change->connection;
+        node->connection_fd = change->connection_fd;
+        registry_set_state(registry, node, NODE_UP);
+}
+
+void registry_apply(Registry *registry, Change *change) {
+        switch (change->kind) {
+        case CHANGE_NONE:
+                return;
+        case CHANGE_REGISTER:
+                registry_apply_register(registry, change->node);
+                break;
+        case CHANGE_RETURN:
+                registry_apply_return(registry, change);
+                break;
+        case CHANGE_STATE:
+                registry_set_state(registry, change->node, change->state);
+                break;
+        case CHANGE_END:
+                registry_remove(registry, change->node);
+                registry_add_former(registry, change->node);
+                break;
+        }
+        registry->revision++;
+}
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+int registry_restore(Registry *registry, Node **node) {
+        Node *restored = *node;
+        int r;
+
+        if (registry_find_conflict(registry, restored->info.name, restored->info.n_name,
+                                   &restored->scope, NULL))
+                return -EEXIST;
+        r = registry_reserve(registry);
+        if (r < 0)
+                return r;
+        restored->state = NODE_AWAITED;
+        restored->connection = NULL;
+        restored->connection_fd = -1;
+        registry_forget_formers_of(registry, &restored->info);
+        registry_insert(registry, TAKE_PTR(*node));
+        registry->next_serial = max_u64(registry->next_serial, restored->serial + 1);
+        registry->revision++;
+        return 0;
+}
+
+int registry_restore_former(Registry *registry, Node **node) {
+        const NodeInfo *info = &(*node)->info;
+
+        if (index_first_of_name(&registry->by_name, info->name, info->n_name) ||
+            index_first_of_name(&registry->formers_by_name, info->name, info->n_name))
+                return -EEXIST;
+        registry_add_former(registry, TAKE_PTR(*node));
+        return 0;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+Node *registry_find(const Registry *registry, const char *name, size_t n_name,
+                          const Address *local) {
+        const Index *index = &registry->by_name;
+        Node *found = NULL;
+
+        for (size_t position = index_seek_name(index, name, n_name, &ADDRESS_ANY);
+             position < index->n_nodes; position++) {
+                Node *node = index->nodes[position];
+
+                if (!node_has_name(node, name, n_name))
+                        break;
+                /* `*` conflicts with every other scope: it is alone, and first. */
+                if (address_is_any(&node->scope) || address_equal(&node->scope, local))
+                        return node;
+                if (!found || node->serial < found->serial)
+                        found = node;
+        }
+        return found;
+}
+
+Node *registry_find_by_cookie(const Registry *registry, uint64_t cookie) {
+        const Index *index = &registry->by_cookie;
+        size_t position = index_seek_cookie(index, cookie, 0);
+
+        if (position == index->n_nodes || index->nodes[position]->listener.cookie != cookie)
+                return NULL;
+        return index->nodes[position];
+}
+
+Node *registry_next_by_cookie(const Registry *registry, const Node *node) {
+        const Index *index = &registry->by_cookie;
+        uint64_t cookie = node->listener.cookie;
+        size_t position = index_seek_cookie(index, cookie, node->serial + 1);
+
+        if (position == index->n_nodes || index->nodes[position]->listener.cookie != cookie)
+                return NULL;
+        return index->nodes[position];
+}
+
+size_t registry_n_nodes(const Registry *registry) {
+        return registry->nodes.n_nodes;
+}
+
+size_t registry_n_in_state(const Registry *registry, NodeState state) {
+        return registry->n_in_state[state];
+}
+
+uint64_t registry_revision(const Registry *registry) {
+        return registry->revision;
+}
+
+Node *registry_newest(const Registry *registry) {
+        return registry->nodes.newest;
+}
+
+Node *registry_oldest_former(const Registry *registry) {
+        return registry->formers.oldest;
+}
+
+const char *refusal_to_string(Refusal refusal) {
+        static const char *const words[_REFUSAL_N] = {
+                [REFUSAL_NONE] = "none",
+                [REFUSAL_NAME_EMPTY] = "name-empty",
+                [REFUSAL_NAME_TOO_LONG] = "name-too-long",
+                [REFUSAL_NAME_NOT_UTF8] = "name-not-utf8",
+                [REFUSAL_NAME_CONTROL_CHARACTER] = "name-control-character",
+                [REFUSAL_EXTRA_TOO_LONG] = "extra-too-long",
+                [REFUSAL_NAME_TAKEN] = "name-taken",
+                [REFUSAL_UID_LIMIT] = "uid-limit",
+                [REFUSAL_NODES_LIMIT] = "nodes-limit",
+        };
+
+        return words[refusal];
+}

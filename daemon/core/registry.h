@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The registry: which nodes there are, and the rules by which that changes. Pure: no fd, no clock, no SQL. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/node.h"
+#include "util.h"
+
+/* Formers: nodes that are not registered any more and whose names have not come back. They are what
+ * DUMP lists as old, and what remembers the last 16-bit creation of a name (P5). */
+#define REGISTRY_FORMERS_MAX 1000
+
+/* A creation is 4..2^32-1 for 32-bit askers (0..3 would be taken for a 16-bit one). */
+#define REGISTRY_CREATION_MIN 4
+/* Creations are reserved on disk in blocks (P5); the next block is asked for when half is used. */
+#define REGISTRY_CREATION_BLOCK 1000
+
+typedef struct RegistryLimits {
+        size_t n_nodes_max;         /* in all */
+        size_t n_nodes_per_uid_max; /* of one uid; an unknown uid is bounded by n_nodes_max alone */
+} RegistryLimits;
+
+typedef struct Registry Registry;
+
+int registry_new(Registry **ret, const RegistryLimits *limits);
+Registry *registry_free(Registry *registry);
+DEFINE_CLEANUP(Registry *, registry_free)
+
+/* --- what happens ---------------------------------------------------------------------------- */
+
+typedef enum EventKind {
+        EVENT_REGISTER,         /* ALIVE2_REQ */
+        EVENT_CONNECTION_ENDED, /* of a registered node: EOF, RST, or a byte */
+        EVENT_LISTENER_GONE,    /* of `node`, by the kernel's word */
+        EVENT_AWAIT_EXPIRED,    /* `node` was awaited and its grace is over */
+        EVENT_STOP,             /* STOP_REQ for `node` */
+} EventKind;
+
+typedef struct Event {
+        EventKind kind;
+        uint64_t now_usec; /* CLOCK_REALTIME */
+        Node *node;        /* whom it concerns; for EVENT_REGISTER NULL */
+
+        /* EVENT_REGISTER only */
+        NodeInfo info;
+        NodePeer peer;
+        NodeListener listener;
+        const char *unit; /* or NULL; copied */
+        void *connection;
+        int connection_fd;
+} Event;
+
+/* --- what follows ---------------------------------------------------------------------------- */
+
+typedef enum ChangeKind {
+        CHANGE_NONE,
+        CHANGE_REGISTER, /* `node` enters */
+        CHANGE_RETURN,   /* `node`, which was awaited, is connected again */
+        CHANGE_STATE,    /* `node` is in another state */
+        CHANGE_END,      /* `node` leaves */
+} ChangeKind;
+
+typedef struct Change {
+        ChangeKind kind;
+        Node *node;      /* CHANGE_REGISTER: owned by the change until it is applied. CHANGE_END: after
+                          * registry_apply() it is a former, good until the next one */
+        NodeEnd end;     /* CHANGE_END: why */
+        NodeState state; /* CHANGE_STATE: the new one */
+
+        /* CHANGE_RETURN */
+        NodePeer peer;
+        void *connection;
+        int connection_fd;
+} Change;
+
+/* What the client is told, where the event was a request. */
+typedef enum Refusal {
+        REFUSAL_NONE,
+        REFUSAL_NAME_EMPTY,
+        REFUSAL_NAME_TOO_LONG,
+        REFUSAL_NAME_NOT_UTF8,
+        REFUSAL_NAME_CONTROL_CHARACTER,
+        REFUSAL_EXTRA_TOO_LONG,
+        REFUSAL_NAME_TAKEN,  /* P4: its holder is alive; `Reply.holder` */
+        REFUSAL_UID_LIMIT,   /* P6 */
+        REFUSAL_NODES_LIMIT, /* P6 */
+        _REFUSAL_N,
+} Refusal;
+
+typedef struct Reply {
+        Refusal refusal;
+        uint32_t creation;  /* REFUSAL_NONE: as the asker's version wants it */
+        Node *node;         /* REFUSAL_NONE: who is registered once the change is applied */
+        const Node *holder; /* REFUSAL_NAME_TAKEN: good until the next registry_apply() */
+} Reply;
+
+const char *refusal_to_string(Refusal refusal); /* "name-taken", "uid-limit", ...: stable words */
+
+/* registry_decide(): the change makes room for the newcomer (its holder was going). Apply it, then decide
+ * the same event again. */
+#define REGISTRY_E_AGAIN 1
+
+/* Says what follows from `event` and changes nothing but the registry's spare room (so that
+ * registry_apply() need not allocate). 0; REGISTRY_E_AGAIN; or -ENOMEM: nothing follows, the event can be
+ * tried again. `ret_reply` is written for EVENT_REGISTER only. */
+int registry_decide(Registry *registry, const Event *event, Change *ret_change, Reply *ret_reply);
+/* Frees what a change owns that was not applied. */
+void change_done(Change *change);
+/* Carries a change out. Cannot fail, does not allocate. The change must be of the last registry_decide();
+ * what it owned is the registry's afterwards. */
+void registry_apply(Registry *registry, Change *change);
+
+/* The nodes that stand in the way of `name` at `scope`, one after the other: of that name, and `*` on
+ * either side or the same scope (as with bind()). `after` NULL: the first. NULL: no (further) one. The
+ * mapper settles each (is it still alive?) before it decides. */
+Node *registry_find_conflict(const Registry *registry, const char *name, size_t n_name,
+                             const Address *scope, const Node *after);
+/* The scope that a node with this listener would have. */
+Address registry_scope_of(const NodeListener *listener);
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+/* Takes over a node that a former process of this daemon registered (NODE_AWAITED). 0; -EEXIST: the name
+ * is taken by one that is there already, which wins; -ENOMEM. Takes `*node` on success only. */
+int registry_restore(Registry *registry, Node **node);
+/* Takes over a node of the past. Oldest first; beyond REGISTRY_FORMERS_MAX the oldest is freed. 0; -EEXIST:
+ * the name is registered, or known; -ENOMEM. Takes `*node` on success only. */
+int registry_restore_former(Registry *registry, Node **node);
+/* Lets creations begin at `first` (raised to REGISTRY_CREATION_MIN) if they are not beyond it. */
+void registry_advance_creation(Registry *registry, uint32_t first);
+
+/* --- creations (P5) --------------------------------------------------------------------------- */
+
+/* The next 32-bit creation to be given. */
+uint32_t registry_next_creation(const Registry *registry);
+/* The first that has not been reserved. */
+uint32_t registry_reserved_creation(const Registry *registry);
+/* True if less than half a block is left below what is reserved. */
+bool registry_wants_creations(const Registry *registry);
+/* Notes that a reservation up to (not including) the returned value has been submitted. */
+uint32_t registry_reserve_creations(Registry *registry);
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* The node a lookup of `name` that arrived on `local` means: the exact scope, else `*`, else the one that
+ * has held the name longest. NULL: none. */
+Node *registry_find(const Registry *registry, const char *name, size_t n_name,
+                          const Address *local);
+/* The oldest node whose listener has `cookie` (not 0), or NULL. One listener can stand behind several
+ * names; registry_next_by_cookie() steps on. */
+Node *registry_find_by_cookie(const Registry *registry, uint64_t cookie);
+Node *registry_next_by_cookie(const Registry *registry, const Node *node);
+
+size_t registry_n_nodes(const Registry *registry);
+size_t registry_n_in_state(const Registry *registry, NodeState state);
+/* Grows with every applied change. */
+uint64_t registry_revision(const Registry *registry);
+
+/* Newest registration first: node = registry_newest(r); node; node = node->older. */
+Node *registry_newest(const Registry *registry);
+/* Oldest former first: node = registry_oldest_former(r); node; node = node->newer. */
+Node *registry_oldest_former(const Registry *registry);
