@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control protocol's bytes, for the daemon and its clients: frames, records, fields. Pure; PROTOCOL.md
+ * ("The control protocol") is its source. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*  request   +--------+-----+-----+-----+---------+------+--------
+ *            | u16 n  | 'L' | 'R' | 'C' | version | kind | field*
+ *            +--------+-----+-----+-----+---------+------+--------     n counts from 'L'
+ *  answer    +-----+-----+-----+---------+--------
+ *            | 'L' | 'R' | 'C' | version | record*                     then the connection closes
+ *            +-----+-----+-----+---------+--------
+ *  record    +--------+------+--------
+ *            | u32 n  | kind | field*                                  n counts from kind
+ *            +--------+------+--------
+ *  field     +--------+--------+----------
+ *            | u16 tag| u16 n  | n bytes     integers: big endian, 1, 2, 4 or 8 bytes
+ *            +--------+--------+----------
+ *  The last record of an answer is CONTROL_END or CONTROL_ERROR. Unknown records and fields are skipped. */
+#define CONTROL_OPCODE 'L'
+#define CONTROL_VERSION 1
+#define CONTROL_REQUEST_HEAD 5 /* bytes from 'L' to kind */
+#define CONTROL_ANSWER_HEAD 4
+/* Bytes of a record, from its kind; whoever is told of more hangs up. */
+#define CONTROL_RECORD_BYTES_MAX (UINT32_C(1) << 20)
+
+typedef enum ControlKind {
+        /* requests */
+        CONTROL_STATUS = 1,
+        CONTROL_NAMES = 2,
+        /* records */
+        CONTROL_END = 64,
+        CONTROL_ERROR = 65,
+        CONTROL_STATUS_RECORD = 66,
+        CONTROL_NODE_RECORD = 67,
+        CONTROL_SOCKET_RECORD = 68,
+} ControlKind;
+
+typedef enum ControlError {
+        CONTROL_E_MALFORMED = 1,
+        CONTROL_E_BAD_VERSION = 2, /* with the highest version the daemon speaks */
+        CONTROL_E_UNKNOWN_REQUEST = 3,
+        CONTROL_E_DENIED = 4,
+        CONTROL_E_BUSY = 5,
+        CONTROL_E_INTERNAL = 6,
+} ControlError;
+
+const char *control_error_to_string(uint32_t error); /* "malformed", ...; "unknown" for others */
+
+/* Tags are listed in PROTOCOL.md; a number is never used twice. */
+typedef enum ControlTag {
+        CONTROL_TAG_ERROR = 1,   /* u16 ControlError */
+        CONTROL_TAG_TEXT = 2,    /* text: for a person */
+        CONTROL_TAG_VERSION = 3, /* u8: highest protocol version */
+
+        /* CONTROL_NODE_RECORD */
+        CONTROL_TAG_NAME = 16,
+        CONTROL_TAG_STATE = 17,  /* text: up, awaited, stopping */
+        CONTROL_TAG_PORT = 18,   /* u16 */
+        CONTROL_TAG_TYPE = 19,   /* u8 */
+        CONTROL_TAG_PROTOCOL = 20,
+        CONTROL_TAG_HIGHEST_VERSION = 21,
+        CONTROL_TAG_LOWEST_VERSION = 22,
+        CONTROL_TAG_CREATION = 23, /* u32 */
+        CONTROL_TAG_SINCE = 24,    /* u64 microseconds since 1970 */
+        CONTROL_TAG_SCOPE = 25,    /* text: an address or * */
+        CONTROL_TAG_UID = 26,      /* u32; absent: unknown */
+        CONTROL_TAG_UNIT = 27,     /* text; absent: unknown */
+        CONTROL_TAG_LISTENER = 28, /* u64 cookie; absent: no listener is known */
+
+        /* CONTROL_SOCKET_RECORD */
+        CONTROL_TAG_ADDRESS = 40, /* text */
+        CONTROL_TAG_ORIGIN = 41,  /* text: systemd, own */
+
+        /* CONTROL_STATUS_RECORD */
+        CONTROL_TAG_PROGRAM_VERSION = 60, /* text */
+        CONTROL_TAG_PID = 61,             /* u32 */
+        CONTROL_TAG_STARTED = 62,         /* u64 microseconds since 1970 */
+        CONTROL_TAG_DEGRADED = 63,        /* text: why; absent: healthy. May occur more than once */
+        CONTROL_TAG_EVIDENCE = 64,        /* text: one field for each kind at hand: connections, listeners, units */
+        CONTROL_TAG_REGISTRY_PATH = 65,   /* text; absent: memory only */
+        CONTROL_TAG_REGISTRY_HEALTH = 66, /* text: store_health_to_string() */
+        CONTROL_TAG_REGISTRY_DETAIL = 67,
+        CONTROL_TAG_REGISTRY_BYTES = 68,  /* u64 */
+        CONTROL_TAG_WAL_BYTES = 69,       /* u64 */
+        CONTROL_TAG_SCHEMA_VERSION = 70,  /* u32 */
+        CONTROL_TAG_N_NODES = 71,         /* u64, in all */
+        CONTROL_TAG_N_AWAITED = 72,
+        CONTROL_TAG_N_STOPPING = 73,
+        CONTROL_TAG_N_CONNECTIONS = 74,
+        CONTROL_TAG_N_CONNECTIONS_MAX = 75,
+        CONTROL_TAG_REVISION = 76,           /* u64 */
+        CONTROL_TAG_COMMITTED_REVISION = 77, /* u64 */
+        CONTROL_TAG_COUNTER = 78,            /* u64 value, then its name (text); once for each counter */
+        CONTROL_TAG_BOOT_ID = 79,
+        CONTROL_TAG_NODES_PER_UID_MAX = 80, /* u64 */
+        CONTROL_TAG_BLIND = 81, /* text: why listeners cannot be seen; absent: they can */
+} ControlTag;
+
+typedef struct ControlField {
+        uint16_t tag;
+        uint16_t n_value; /* bytes */
+        const uint8_t *value; /* borrows from what is parsed */
+} ControlField;
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+typedef struct ControlRequest {
+        uint8_t version;
+        uint8_t kind;
+        const uint8_t *fields;
+        size_t n_fields; /* bytes */
+} ControlRequest;
+
+/* The body of a frame (from 'L'). True if it is a request of this protocol: of CONTROL_VERSION and well formed,
+ * or of another version, whatever follows. One that ends before its kind has kind 0, which no request has.
+ * What is no request is CONTROL_E_MALFORMED. */
+bool control_parse_request(const uint8_t *body, size_t n_body, ControlRequest *ret);
+
+/* Steps through fields: true and the next one, or false at the end. `*offset` begins at 0. A field that
+ * runs over the end stops the walk and sets `*offset` to SIZE_MAX. */
+bool control_next_field(const uint8_t *fields, size_t n_fields, size_t *offset, ControlField *ret);
+/* True if a walk gets to the end. */
+bool control_fields_are_well_formed(const uint8_t *fields, size_t n_fields);
+
+/* The first CONTROL_ANSWER_HEAD bytes of an answer: 1 and the version its sender speaks, 0 if more bytes are
+ * needed, -EBADMSG if this is no answer of this protocol. */
+int control_parse_answer_head(const uint8_t *data, size_t n_data, uint8_t *ret_version);
+
+/* The next record in `data`: 1 and its size in bytes in `*ret_n` (to be skipped), 0 if more bytes are needed,
+ * -EBADMSG (empty, or above CONTROL_RECORD_BYTES_MAX). */
+int control_next_record(const uint8_t *data, size_t n_data, size_t *ret_n, uint8_t *ret_kind,
+                        const uint8_t **ret_fields, size_t *ret_n_fields);
+
+/* The value of an integer field of 1, 2, 4 or 8 bytes; 0 for any other length. */
+uint64_t control_field_u64(const ControlField *field);
+
+/* The parts of a CONTROL_TAG_COUNTER; `*ret_name` borrows from the field and is not terminated. False if the
+ * field has no room for a value and a name. */
+bool control_field_counter(const ControlField *field, const char **ret_name, size_t *ret_n_name,
+                           uint64_t *ret_value);
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+/* Grows as it is written to. Begins as all zero. Errors stick, and nothing is written after one: write all,
+ * then look at `error`. */
+typedef struct ControlBuffer {
+        uint8_t *data;
+        size_t n_data;
+        size_t n_room;
+        size_t record; /* where the open record begins */
+        int error;     /* 0, -ENOMEM, or -EMSGSIZE: a request or a record became too long */
+} ControlBuffer;
+
+void control_buffer_done(ControlBuffer *buffer);
+
+/* Fields are put between _begin and _end, which fills in the length. */
+void control_put_request_begin(ControlBuffer *buffer, ControlKind kind);
+void control_put_request_end(ControlBuffer *buffer);
+void control_put_answer_head(ControlBuffer *buffer);
+void control_put_record_begin(ControlBuffer *buffer, ControlKind kind);
+void control_put_record_end(ControlBuffer *buffer);
+void control_put_u8(ControlBuffer *buffer, ControlTag tag, uint8_t value);
+void control_put_u16(ControlBuffer *buffer, ControlTag tag, uint16_t value);
+void control_put_u32(ControlBuffer *buffer, ControlTag tag, uint32_t value);
+void control_put_u64(ControlBuffer *buffer, ControlTag tag, uint64_t value);
+/* Cut at 65535 bytes, not within a character. */
+void control_put_text(ControlBuffer *buffer, ControlTag tag, const char *text, size_t n_text);
+void control_put_counter(ControlBuffer *buffer, const char *name, uint64_t value);
+/* A whole error answer: head, error record. `text` is one sentence. CONTROL_E_BAD_VERSION also tells
+ * CONTROL_VERSION. */
+void control_put_error_answer(ControlBuffer *buffer, ControlError error, const char *text);
