@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows where messages go and how many of a kind are too many. Does not know what they mean.
+ *
+ * The trap: sd_journal_send() blocks when journald does not read, and journald does not read while the
+ * disk it writes to hangs. A port mapper must not wait for that (P2), so journald's native protocol (a
+ * datagram of "KEY=value" lines) is spoken here, without blocking; what cannot be sent is counted.
+ */
+
+#include "log.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+
+/* Of one kind of event: so many at once, and so many more every second. */
+#define BURST 40
+#define PER_SEC 4
+
+#define TEXT_MAX 4096
+
+typedef struct Limit {
+        uint64_t updated_usec;
+        uint64_t n_suppressed;
+        double tokens;
+} Limit;
+
+/* The log is the one thing that every module needs and none owns. */
+static struct {
+        LogFormat format;
+        int max_priority;
+        int debug;
+        int journal_fd;
+        uint64_t n_unsent; /* that journald did not take */
+        Limit limits[_LOG_EVENT_N];
+} state = { .format = LOG_FORMAT_PLAIN, .max_priority = LOG_INFO, .journal_fd = -1 };
+
+/* Random 128-bit ids, fixed for ever: `journalctl MESSAGE_ID=...` finds all events of a kind. They are
+ * listed in rollcalld(8). */
+static const char *const message_ids[_LOG_EVENT_N] = {
+        [LOG_EVENT_STARTED] = "10c13978f71d0e34fd092d88ff3b8545",
+        [LOG_EVENT_STOPPED] = "f08eb3f66ff8716589782d8c4c8ff441",
+        [LOG_EVENT_SOCKET_USELESS] = "4588eb3ee74c9c57b4e1fa18f40810b4",
+        [LOG_EVENT_SETTING] = "245e739a10afb8d558d1ad0ca2b1a9f6",
+        [LOG_EVENT_NODE_REGISTERED] = "c35494897cd1bb424f1a4bdd29fa6118",
+        [LOG_EVENT_NODE_RETURNED] = "f18029db9a5b81164865776e6ebff56d",
+        [LOG_EVENT_NODE_ENDED] = "e366a61217fadf1560a0b58d1027f2dc",
+        [LOG_EVENT_NODE_AWAITED] = "1d444924f55cd5001ca70623cc7ee8b4",
+        [LOG_EVENT_NODE_STOPPING] = "678432a70e5f88bfe9ac00c9774d34f5",
+        [LOG_EVENT_NAME_REFUSED] = "a4521b91ed07ded8552612a14d4a3633",
+        [LOG_EVENT_DENIED] = "5b61d7eee1c34f84f88ed273377db31c",
+        [LOG_EVENT_GARBAGE] = "5eb79fd9d7380d7b01b237257aade86b",
+        [LOG_EVENT_SHED] = "0dafd2da09355d3cad387f4ba09db953",
+        [LOG_EVENT_BLIND] = "28b314e884447acc67f2c66a25d762e5",
+        [LOG_EVENT_EVIDENCE_LOST] = "dd54568ca3e5573f133fd855ffafd45b",
+        [LOG_EVENT_DEGRADED] = "67ffea07598f7ddc58991328aa58bfdd",
+        [LOG_EVENT_HEALED] = "78957d84bb17bd1a600961adfe2b5460",
+        [LOG_EVENT_REGISTRY_FILE] = "7fb8b90e8a2be45fe1a2b31a7b6c134f",
+        [LOG_EVENT_KILL] = "0fbcbe5bc737c920f72ff245e8d76bbf",
+};
+
+static uint64_t now_monotonic_usec(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* systemd sets JOURNAL_STREAM to the device and inode of the stream it connected. */
+static bool stderr_is_journal(void) {
+        const char *stream = getenv("JOURNAL_STREAM");
+        unsigned long long device, inode;
+        struct stat st;
+
+        if (!stream || sscanf(stream, "%llu:%llu", &device, &inode) != 2)
+                return false;
+        return fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+static int journal_open(void) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET };
+        _cleanup_(close_fdp) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        if (fd < 0)
+                return -errno;
+        if (connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+                return -errno;
+        return TAKE_FD(fd);
+}
+
+void log_init(LogFormat format, int max_priority, int debug) {
+        state.max_priority = debug ? LOG_DEBUG : max_priority;
+        state.debug = state.max_priority == LOG_DEBUG && debug == 0 ? 1 : debug;
+
+        if (format == LOG_FORMAT_AUTO)
+                format = stderr_is_journal() ? LOG_FORMAT_JOURNAL : LOG_FORMAT_PLAIN;
+        if (format == LOG_FORMAT_JOURNAL) {
+                state.journal_fd = journal_open();
+                if (state.journal_fd < 0)
+                        format = LOG_FORMAT_PLAIN;
+        }
+        if (format == LOG_FORMAT_SYSLOG)
+                openlog("epmd", LOG_PID, LOG_DAEMON);
+        state.format = format;
+}
+
+void log_done(void) {
+        close_fdp(&state.journal_fd);
+        state.journal_fd = -1;
+        if (state.format == LOG_FORMAT_SYSLOG)
+                closelog();
+        state.format = LOG_FORMAT_PLAIN;
+}
+
+bool log_is_debug(void) {
+        return state.max_priority >= LOG_DEBUG;
+}
+
+int log_debug_level(void) {
+        return state.debug;
+}
+
+/* --- what is sent ----------------------------------------------------------------------------- */
+
+/* One journal entry under construction. Values with a line feed would need another form; every value here
+ * is one line. */
+typedef struct Entry {
+        char text[TEXT_MAX + 1024];
+        size_t n_text;
+} Entry;
+
+static void entry_add(Entry *entry, const char *key, const char *value) {
+        size_t n_key = strlen(key), n_value = strcspn(value, "\n");
+
+        if (entry->n_text + n_key + 1 + n_value + 1 > sizeof entry->text)
+                return;
+        memcpy(entry->text + entry->n_text, key, n_key);
+        entry->n_text += n_key;
+        entry->text[entry->n_text++] = '=';
+        memcpy(entry->text + entry->n_text, value, n_value);
+        entry->n_text += n_value;
+        entry->text[entry->n_text++] = '\n';
+}
+
+static void entry_add_fields(Entry *entry, const LogFields *fields) {
+        char text[1024];
+
+        if (fields->node)
+                entry_add(entry, "NODE",
+                          log_printable(fields->node,
+                                        fields->n_node ? fields->n_node : strlen(fields->node), text,
+                                        sizeof text));
+        if (fields->port) {
+                snprintf(text, sizeof text, "%u", fields->port);
+                entry_add(entry, "PORT", text);
+        }
+        if (fields->unit)
+                entry_add(entry, "NODE_UNIT", fields->unit);
+        if (fields->peer)
+                entry_add(entry, "PEER", fields->peer);
+}
+
+static void send_journal(int priority, LogEvent event, const LogFields *fields, const char *text) {
+        char number[24];
+        Entry entry;
+
+        entry.n_text = 0;
+        entry_add(&entry, "MESSAGE", text);
+        snprintf(number, sizeof number, "%d", priority);
+        entry_add(&entry, "PRIORITY", number);
+        entry_add(&entry, "SYSLOG_IDENTIFIER", "rollcalld");
+        if (message_ids[event])
+                entry_add(&entry, "MESSAGE_ID", message_ids[event]);
+        if (fields)
+                entry_add_fields(&entry, fields);
+        if (state.n_unsent) {
+                snprintf(number, sizeof number, "%llu", (unsigned long long)state.n_unsent);
+                entry_add(&entry, "UNSENT", number);
+        }
+        if (send(state.journal_fd, entry.text, entry.n_text, MSG_NOSIGNAL) >= 0)
+                state.n_unsent = 0;
+        else {
+                state.n_unsent++;
+                /* journald was restarted: its socket is a new one. */
+                if (errno == ECONNREFUSED || errno == ENOTCONN) {
+                        close_fdp(&state.journal_fd);
+                        state.journal_fd = journal_open();
+                }
+        }
+}
+
+static void send_stderr(const char *text, bool as_epmd) {
+        char line[TEXT_MAX + 64], date[32] = "";
+        time_t now = time(NULL);
+        int n;
+
+        if (as_epmd) {
+                ctime_r(&now, date);
+                date[strcspn(date, "\n")] = 0;
+                n = snprintf(line, sizeof line, "epmd: %s: %s\r\n", date, text);
+        } else
+                n = snprintf(line, sizeof line, "rollcalld: %s\n", text);
+        /* There is nobody to tell if this fails. */
+        if (write(STDERR_FILENO, line, (size_t)n) < 0)
+                state.n_unsent++;
+}
+
+static void send_text(int priority, LogEvent event, const LogFields *fields, const char *text) {
+        switch (state.format) {
+        case LOG_FORMAT_JOURNAL:
+                send_journal(priority, event, fields, text);
+                break;
+        case LOG_FORMAT_SYSLOG:
+                syslog(priority, "%s", text);
+                break;
+        case LOG_FORMAT_EPMD:
+                send_stderr(text, true);
+                break;
+        case LOG_FORMAT_AUTO:
+        case LOG_FORMAT_PLAIN:
+                send_stderr(text, false);
+                break;
+        }
+}
+
+/* --- how many --------------------------------------------------------------------------------- */
+
+/* A token bucket for each kind. Plain messages and debugging are not limited: nobody but the operator can
+ * make many of them. */
+static bool limit_take(LogEvent event, uint64_t *ret_n_suppressed) {
+        Limit *limit = state.limits + event;
+        uint64_t now = now_monotonic_usec();
+
+        *ret_n_suppressed = 0;
+        if (event == LOG_EVENT_NONE)
+                return true;
+        if (limit->updated_usec == 0)
+                limit->tokens = BURST;
+        else
+                limit->tokens += (double)(now - limit->updated_usec) * PER_SEC / USEC_PER_SEC;
+        if (limit->tokens > BURST)
+                limit->tokens = BURST;
+        limit->updated_usec = now;
+        if (limit->tokens < 1) {
+                limit->n_suppressed++;
+                return false;
+        }
+        limit->tokens -= 1;
+        *ret_n_suppressed = limit->n_suppressed;
+        limit->n_suppressed = 0;
+        return true;
+}
+
+void log_event(int priority, LogEvent event, const LogFields *fields, const char *format, ...) {
+        char text[TEXT_MAX];
+        uint64_t n_suppressed;
+        va_list arguments;
+        int saved = errno, n;
+
+        assert(event >= 0 && event < _LOG_EVENT_N);
+        if (priority > state.max_priority)
+                return;
+        if (priority < LOG_DEBUG && !limit_take(event, &n_suppressed))
+                return;
+
+        va_start(arguments, format);
+        n = vsnprintf(text, sizeof text, format, arguments);
+        va_end(arguments);
+        if (priority < LOG_DEBUG && n_suppressed && n > 0 && (size_t)n < sizeof text)
+                snprintf(text + n, sizeof text - (size_t)n,
+                         " (%llu more messages of this kind were not logged)",
+                         (unsigned long long)n_suppressed);
+        send_text(priority, event, fields, text);
+        errno = saved;
+}
+
+void log_hex(const char *what, const uint8_t *data, size_t n_data) {
+        if (state.debug < 2)
+                return;
+        log_debug("%s, %zu bytes", what, n_data);
+        for (size_t at = 0; at < n_data; at += 16) {
+                char hex[16 * 3 + 1] = "", ascii[17] = "";
+
+                for (size_t i = 0; i < 16 && at + i < n_data; i++) {
+                        uint8_t byte = data[at + i];
+
+                        snprintf(hex + i * 3, 4, "%02x ", byte);
+                        ascii[i] = byte >= 0x20 && byte < 0x7f ? (char)byte : '.';
+                }
+                log_debug("%04zx  %-48s %s", at, hex, ascii);
+        }
+}
+
+const char *log_printable(const char *text, size_t n_text, char *out, size_t n_out) {
+        bool is_name = node_name_check(text, n_text) == NODE_NAME_OK;
+        size_t n = 0;
+
+        assert(n_out >= 8);
+        for (size_t i = 0; i < n_text; i++) {
+                uint8_t byte = (uint8_t)text[i];
+
+                if (n + 8 > n_out) {
+                        memcpy(out + n, "...", 3);
+                        n += 3;
+                        break;
+                }
+                if (is_name || (byte >= 0x20 && byte < 0x7f))
+                        out[n++] = (char)byte;
+                else
+                        n += (size_t)snprintf(out + n, 5, "\\x%02x", byte);
+        }
+        out[n] = 0;
+        return out;
+}
