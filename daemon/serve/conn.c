@@ -1,0 +1,825 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows one connection's life: reading, then answering and gone, or registered. Does not know what a
+ * request means. Every socket is non-blocking, what a client can make us hold is bounded (P6), and nobody
+ * waits for anybody else.
+ *
+ * The first trap: a handler may close any connection, also the one whose callback is on the stack. So
+ * conn_finish() closes and unlinks, and the memory goes in conns_reap(), which only outermost callbacks
+ * call.
+ *
+ * The second: sd-event dispatches one source a turn and has epoll tell it of all that are ready before each,
+ * so that thousands of connections that end at once would cost the square of their number. They have an
+ * epoll of their own, which is one source to sd-event and hands out a few at a time, in turn.
+ */
+
+#include "serve/conn.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "core/wire.h"
+#include "log.h"
+
+/* Accepted in one go, so that one busy listener does not keep the others from their turn. */
+#define ACCEPT_BATCH 32
+/* Connections served in one turn of the loop. */
+#define SERVE_BATCH 64
+/* How long a listener rests when the machine has no descriptors left and we have none to give up. */
+#define ACCEPT_REST_USEC (100 * USEC_PER_MSEC)
+/* Timeouts may come this much late (never early): timers that are close together fire together. */
+#define TIMER_ACCURACY_USEC (1 * USEC_PER_SEC)
+
+typedef enum ConnState {
+        CONN_READING,
+        CONN_DELAYED, /* --delay-write: the answer is ready */
+        CONN_ANSWERING,
+        CONN_REGISTERED,
+        CONN_FINISHED,
+} ConnState;
+
+typedef struct ConnList {
+        Conn *first, *last;
+} ConnList;
+
+typedef struct ConnListener {
+        struct ConnListener *next;
+        Conns *conns;
+        sd_event_source *io, *rest;
+        int fd;
+        ConnKind kind;
+        uint16_t port;
+} ConnListener;
+
+struct Conns {
+        sd_event *event;
+        sd_event_source *io; /* of epoll_fd */
+        int epoll_fd;        /* the connections; the listeners are sd-event's */
+        ConnOptions options;
+        ConnHandler handler;
+        Counters *counters;
+        ConnListener *listeners;
+        ConnList unregistered; /* oldest first */
+        ConnList registered;
+        ConnList finished;
+        sd_event_source *reaper;
+        unsigned depth; /* callbacks of ours on the stack */
+        size_t n_conns; /* without the finished ones */
+        uint8_t scratch[WIRE_FRAME_MAX + 1];
+};
+
+typedef union SocketAddress {
+        struct sockaddr sa;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+} SocketAddress;
+
+struct Conn {
+        Conns *conns;
+        Conn *next, *previous; /* in the list of its state */
+        sd_event_source *timer;
+        Node *node;
+        ConnWait wait;
+
+        uint8_t *in; /* what was read of an incomplete request; NULL: nothing */
+        Blob *blob;  /* what is to be sent after `head` */
+        size_t n_blob_sent;
+        uint8_t head[CONN_HEAD_MAX];
+        uint8_t n_head, n_head_sent;
+
+        uint16_t n_in;
+        uint16_t listener_port;
+        ConnKind kind;
+        ConnState state;
+        int fd;
+        bool has_local, has_answer, is_watched;
+        SocketAddress peer, local;
+        uint64_t active_usec;  /* CLOCK_MONOTONIC of the last byte */
+        uint64_t began_usec;   /* of the request, then of the answer */
+};
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+static void conn_list_append(ConnList *list, Conn *conn) {
+        conn->next = NULL;
+        conn->previous = list->last;
+        if (list->last)
+                list->last->next = conn;
+        else
+                list->first = conn;
+        list->last = conn;
+}
+
+static void conn_list_remove(ConnList *list, Conn *conn) {
+        if (conn->previous)
+                conn->previous->next = conn->next;
+        else
+                list->first = conn->next;
+        if (conn->next)
+                conn->next->previous = conn->previous;
+        else
+                list->last = conn->previous;
+        conn->next = conn->previous = NULL;
+}
+
+static ConnList *conn_list_of(Conn *conn) {
+        return conn->state == CONN_REGISTERED ? &conn->conns->registered : &conn->conns->unregistered;
+}
+
+/* --- what the loop is to tell us ----------------------------------------------------------------- */
+
+static void conn_unwatch(Conn *conn) {
+        if (conn->is_watched)
+                epoll_ctl(conn->conns->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
+        conn->is_watched = false;
+}
+
+/* `events` 0 leaves the socket alone, also its errors, which epoll would report again and again. */
+static int conn_watch(Conn *conn, uint32_t events) {
+        struct epoll_event event = { .events = events, .data.ptr = conn };
+
+        if (events == 0) {
+                conn_unwatch(conn);
+                return 0;
+        }
+        if (epoll_ctl(conn->conns->epoll_fd, conn->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, conn->fd,
+                      &event) < 0)
+                return -errno;
+        conn->is_watched = true;
+        return 0;
+}
+
+/* --- life and death --------------------------------------------------------------------------- */
+
+static Conn *conn_free(Conn *conn) {
+        sd_event_source_disable_unref(conn->timer);
+        blob_unref(conn->blob);
+        free(conn->in);
+        free(conn);
+        return NULL;
+}
+
+static void conns_reap(Conns *conns) {
+        while (conns->finished.first) {
+                Conn *conn = conns->finished.first;
+
+                conn_list_remove(&conns->finished, conn);
+                conn_free(conn);
+        }
+}
+
+static void conns_enter(Conns *conns) {
+        conns->depth++;
+}
+
+static void conns_leave(Conns *conns) {
+        assert(conns->depth > 0);
+        if (--conns->depth == 0)
+                conns_reap(conns);
+}
+
+static int conns_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata);
+
+static int conns_on_reap(sd_event_source *source, void *userdata) {
+        Conns *conns = userdata;
+
+        (void)source;
+        conns_reap(conns);
+        return 0;
+}
+
+void conn_finish(Conn *conn) {
+        Conns *conns = conn->conns;
+
+        if (conn->state == CONN_FINISHED)
+                return;
+        assert(!conn->wait.is_waiting);
+        conn_list_remove(conn_list_of(conn), conn);
+        conn->state = CONN_FINISHED;
+        conn->node = NULL;
+        conns->n_conns--;
+        /* Out of epoll before it is closed: a descriptor that somebody else holds too (an fd store) would
+         * go on waking us. */
+        conn_unwatch(conn);
+        conn->timer = sd_event_source_disable_unref(conn->timer);
+        close_fdp(&conn->fd);
+        conn->fd = -1;
+        conn_list_append(&conns->finished, conn);
+        if (conns->depth == 0)
+                sd_event_source_set_enabled(conns->reaper, SD_EVENT_ONESHOT);
+}
+
+int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const ConnHandler *handler,
+              Counters *counters) {
+        _cleanup_(conns_freep) Conns *conns = calloc(1, sizeof *conns);
+        int r;
+
+        if (!conns)
+                return -ENOMEM;
+        conns->event = event;
+        conns->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (conns->epoll_fd < 0)
+                return -errno;
+        conns->options = *options;
+        conns->handler = *handler;
+        conns->counters = counters;
+        r = sd_event_add_io(event, &conns->io, conns->epoll_fd, EPOLLIN, conns_on_io, conns);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(event, &conns->reaper, conns_on_reap, conns);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(conns->reaper, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(conns);
+        return 0;
+}
+
+static ConnListener *conn_listener_free(ConnListener *listener) {
+        sd_event_source_disable_unref(listener->rest);
+        sd_event_source_disable_unref(listener->io);
+        close_fdp(&listener->fd);
+        free(listener);
+        return NULL;
+}
+
+void conns_close_listeners(Conns *conns) {
+        while (conns->listeners) {
+                ConnListener *listener = conns->listeners;
+
+                conns->listeners = listener->next;
+                conn_listener_free(listener);
+        }
+}
+
+static void conn_list_finish(ConnList *list) {
+        while (list->first) {
+                list->first->wait.is_waiting = false;
+                conn_finish(list->first);
+        }
+}
+
+Conns *conns_free(Conns *conns) {
+        if (!conns)
+                return NULL;
+        conns_close_listeners(conns);
+        conn_list_finish(&conns->registered);
+        conn_list_finish(&conns->unregistered);
+        conns_reap(conns);
+        sd_event_source_disable_unref(conns->reaper);
+        sd_event_source_disable_unref(conns->io);
+        close_fdp(&conns->epoll_fd);
+        free(conns);
+        return NULL;
+}
+
+size_t conns_n(const Conns *conns) {
+        return conns->n_conns;
+}
+
+size_t conns_n_max(const Conns *conns) {
+        return conns->options.n_conns_max;
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+static uint64_t conns_now(Conns *conns) {
+        uint64_t now = 0;
+
+        sd_event_now(conns->event, CLOCK_MONOTONIC, &now);
+        return now;
+}
+
+static uint64_t conn_deadline(const Conn *conn) {
+        uint64_t timeout = conn->conns->options.packet_timeout_usec;
+        unsigned times = conn->state == CONN_READING ? CONN_REQUEST_TIMES : CONN_ANSWER_TIMES;
+
+        if (conn->state == CONN_DELAYED)
+                return conn->began_usec + conn->conns->options.delay_write_sec * USEC_PER_SEC;
+        return min_u64(conn->active_usec + timeout, conn->began_usec + times * timeout);
+}
+
+static void conn_send_answer(Conn *conn);
+
+static int conn_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        Conn *conn = userdata;
+        Conns *conns = conn->conns;
+
+        (void)source;
+        (void)usec;
+        conns_enter(conns);
+        if (conn->state == CONN_DELAYED) {
+                conn->state = CONN_ANSWERING;
+                conn->began_usec = conn->active_usec = conns_now(conns);
+                conn_send_answer(conn);
+        } else {
+                conns->counters->n_timed_out++;
+                log_debug("%s: timed out", conn_peer_text(conn));
+                conn_finish(conn);
+        }
+        conns_leave(conns);
+        return 0;
+}
+
+/* Sees to it that the connection is looked at again by its deadline. */
+static int conn_arm_timer(Conn *conn) {
+        uint64_t deadline = conn_deadline(conn);
+        int r;
+
+        if (!conn->timer)
+                return sd_event_add_time(conn->conns->event, &conn->timer, CLOCK_MONOTONIC, deadline,
+                                         TIMER_ACCURACY_USEC, conn_on_timer, conn);
+        r = sd_event_source_set_time(conn->timer, deadline);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(conn->timer, SD_EVENT_ONESHOT);
+}
+
+/* --- the loop's side -------------------------------------------------------------------------- */
+
+static void conn_read(Conn *conn);
+static void conn_on_ended(Conn *conn);
+
+static void conn_on_ready(Conn *conn) {
+        switch (conn->state) {
+        case CONN_READING:
+                conn_read(conn);
+                break;
+        case CONN_ANSWERING:
+                conn_send_answer(conn);
+                break;
+        case CONN_REGISTERED:
+                if (conn_has_ended(conn))
+                        conn_on_ended(conn);
+                break;
+        case CONN_DELAYED:
+        case CONN_FINISHED: /* by one that came before it in the batch */
+                break;
+        }
+}
+
+static int conns_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        struct epoll_event ready[SERVE_BATCH];
+        Conns *conns = userdata;
+        int n = epoll_wait(fd, ready, SERVE_BATCH, 0);
+
+        (void)source;
+        (void)events;
+        conns_enter(conns);
+        for (int i = 0; i < n; i++)
+                conn_on_ready(ready[i].data.ptr);
+        conns_leave(conns);
+        return 0;
+}
+
+/* Waits for `events`, at most until the deadline of its state. A connection that cannot be watched is
+ * closed: it could not be served. */
+static void conn_park(Conn *conn, uint32_t events) {
+        int r = conn_watch(conn, events);
+
+        if (r >= 0)
+                r = conn_arm_timer(conn);
+        if (r < 0) {
+                log_error("A connection cannot be watched and is closed: %s", strerror(-r));
+                conn_finish(conn);
+        }
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static void conn_garbage(Conn *conn, const uint8_t *data, size_t n_data) {
+        conn->conns->counters->n_malformed++;
+        log_event(LOG_NOTICE, LOG_EVENT_GARBAGE, &(LogFields){ .peer = conn_peer_text(conn) },
+                  "%s sent what is no request; closed", conn_peer_text(conn));
+        log_hex("garbage", data, n_data);
+        conn_finish(conn);
+}
+
+/* What has come so far is kept with the connection; complete requests never get here. */
+static void conn_keep_input(Conn *conn, size_t n_data) {
+        Conns *conns = conn->conns;
+
+        if (!conn->in) {
+                conn->in = malloc(sizeof conns->scratch);
+                if (!conn->in) {
+                        conn_finish(conn);
+                        return;
+                }
+                memcpy(conn->in, conns->scratch, n_data);
+        }
+        conn->n_in = (uint16_t)n_data;
+        conn_park(conn, EPOLLIN);
+}
+
+static void conn_read(Conn *conn) {
+        Conns *conns = conn->conns;
+        uint8_t *buffer = conn->in ? conn->in : conns->scratch;
+        const uint8_t *body;
+        size_t n_body, n_data;
+        ssize_t n;
+
+        n = recv(conn->fd, buffer + conn->n_in, sizeof conns->scratch - conn->n_in, 0);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+                conn_park(conn, EPOLLIN);
+                return;
+        }
+        if (n <= 0) {
+                conn_finish(conn);
+                return;
+        }
+        conn->active_usec = conns_now(conns);
+        n_data = conn->n_in + (size_t)n;
+        switch (wire_frame(buffer, n_data, &body, &n_body)) {
+        case WIRE_FRAME_INCOMPLETE:
+                conn_keep_input(conn, n_data);
+                break;
+        case WIRE_FRAME_BAD:
+                conn_garbage(conn, buffer, n_data);
+                break;
+        case WIRE_FRAME_COMPLETE:
+                conns->handler.on_request(conns->handler.userdata, conn, body, n_body);
+                break;
+        }
+}
+
+/* --- answering -------------------------------------------------------------------------------- */
+
+static bool conn_is_sent(const Conn *conn) {
+        return conn->n_head_sent == conn->n_head &&
+               (!conn->blob || conn->n_blob_sent == conn->blob->n_data);
+}
+
+static void conn_advance(Conn *conn, size_t n) {
+        size_t n_head_left = (size_t)(conn->n_head - conn->n_head_sent);
+
+        if (n < n_head_left)
+                conn->n_head_sent = (uint8_t)(conn->n_head_sent + n);
+        else {
+                conn->n_head_sent = conn->n_head;
+                conn->n_blob_sent += n - n_head_left;
+        }
+}
+
+/* 1: all is sent; 0: the socket takes no more now; negative errno. */
+static int conn_send(Conn *conn, int flags) {
+        while (!conn_is_sent(conn)) {
+                struct iovec parts[2] = {
+                        { conn->head + conn->n_head_sent, (size_t)(conn->n_head - conn->n_head_sent) },
+                        { conn->blob ? conn->blob->data + conn->n_blob_sent : NULL,
+                          conn->blob ? conn->blob->n_data - conn->n_blob_sent : 0 },
+                };
+                struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
+                ssize_t n = sendmsg(conn->fd, &message, MSG_NOSIGNAL | flags);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return errno == EAGAIN ? 0 : -errno;
+                conn_advance(conn, (size_t)n);
+                conn->active_usec = conns_now(conn->conns);
+        }
+        return 1;
+}
+
+/* MSG_MORE holds the last segment back until close() adds the FIN to it. */
+static void conn_send_answer(Conn *conn) {
+        if (conn_send(conn, MSG_MORE) == 0)
+                conn_park(conn, EPOLLOUT);
+        else
+                conn_finish(conn);
+}
+
+static void conn_begin_answer(Conn *conn) {
+        Conns *conns = conn->conns;
+
+        free(conn->in);
+        conn->in = NULL;
+        conn->n_in = 0;
+        conn->began_usec = conns_now(conns);
+        if (conns->options.delay_write_sec > 0) {
+                conn->state = CONN_DELAYED;
+                conn_park(conn, 0);
+        } else {
+                conn->state = CONN_ANSWERING;
+                conn_send_answer(conn);
+        }
+}
+
+void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob) {
+        assert(n_head <= CONN_HEAD_MAX);
+        assert(conn->state == CONN_READING);
+
+        if (n_head > 0)
+                memcpy(conn->head, head, n_head);
+        conn->n_head = (uint8_t)n_head;
+        conn->n_head_sent = 0;
+        conn->blob = blob;
+        conn->n_blob_sent = 0;
+        conn_begin_answer(conn);
+}
+
+void conn_answer(Conn *conn, const void *data, size_t n_data) {
+        Blob *blob;
+        ssize_t n;
+
+        /* The common case needs no copy. */
+        if (conn->conns->options.delay_write_sec == 0) {
+                n = send(conn->fd, data, n_data, MSG_NOSIGNAL | MSG_MORE);
+                if (n == (ssize_t)n_data || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+                        conn_finish(conn);
+                        return;
+                }
+                if (n > 0) {
+                        data = (const uint8_t *)data + n;
+                        n_data -= (size_t)n;
+                }
+        }
+        blob = blob_new(data, n_data);
+        if (blob)
+                conn_answer_blob(conn, NULL, 0, blob);
+        else
+                conn_finish(conn);
+}
+
+/* --- registered ------------------------------------------------------------------------------- */
+
+int conn_register(Conn *conn, Node *node, const void *answer, size_t n_answer) {
+        Conns *conns = conn->conns;
+        int r;
+
+        assert(conn->state == CONN_READING);
+        assert(n_answer <= CONN_HEAD_MAX);
+        r = conn_watch(conn, EPOLLIN);
+        if (r < 0)
+                return r;
+        conn_list_remove(&conns->unregistered, conn);
+        conn->state = CONN_REGISTERED;
+        conn_list_append(&conns->registered, conn);
+
+        free(conn->in);
+        conn->in = NULL;
+        conn->timer = sd_event_source_disable_unref(conn->timer);
+        conn->node = node;
+        memcpy(conn->head, answer, n_answer);
+        conn->n_head = (uint8_t)n_answer;
+        conn->n_head_sent = 0;
+        conn->has_answer = true;
+        return 0;
+}
+
+bool conn_is_unanswered(const Conn *conn) {
+        return conn->has_answer;
+}
+
+/* Stock epmd answers with one write and OTP's client counts on it; six bytes always fit an empty socket
+ * buffer, so a short count cannot happen and an error is the connection's end. */
+void conn_release_answer(Conn *conn) {
+        assert(conn->state == CONN_REGISTERED && conn->has_answer);
+        conn->has_answer = false;
+        if (conn_send(conn, 0) <= 0)
+                shutdown(conn->fd, SHUT_RDWR); /* the loop sees its end and reports it */
+}
+
+Node *conn_node(const Conn *conn) {
+        return conn->node;
+}
+
+static void conn_on_ended(Conn *conn) {
+        Conns *conns = conn->conns;
+
+        conns->handler.on_end(conns->handler.userdata, conn);
+        assert(conn->state == CONN_FINISHED);
+}
+
+/* EOF, an error, or any byte: a registered node has nothing to say. */
+bool conn_has_ended(const Conn *conn) {
+        uint8_t byte;
+        ssize_t n;
+
+        if (conn->state != CONN_REGISTERED)
+                return conn->state == CONN_FINISHED;
+        do
+                n = recv(conn->fd, &byte, 1, MSG_PEEK);
+        while (n < 0 && errno == EINTR);
+        return !(n < 0 && errno == EAGAIN);
+}
+
+ConnWait *conn_wait(Conn *conn) {
+        return &conn->wait;
+}
+
+/* --- accepting -------------------------------------------------------------------------------- */
+
+/* Makes room by closing the oldest connection that no node stands behind. */
+static bool conns_shed_oldest(Conns *conns) {
+        Conn *conn = conns->unregistered.first;
+
+        if (!conn)
+                return false;
+        conns->counters->n_shed++;
+        log_event(LOG_WARNING, LOG_EVENT_SHED, &(LogFields){ .peer = conn_peer_text(conn) },
+                  "Too many connections (%zu): closed the oldest without a node, of %s",
+                  conns->n_conns, conn_peer_text(conn));
+        conn_finish(conn);
+        return true;
+}
+
+void conns_shed_readers_of(Conns *conns, const Blob *blob) {
+        for (Conn *conn = conns->unregistered.first, *next; conn; conn = next) {
+                next = conn->next;
+                if (conn->blob != blob)
+                        continue;
+                conns->counters->n_shed++;
+                log_event(LOG_WARNING, LOG_EVENT_SHED, &(LogFields){ .peer = conn_peer_text(conn) },
+                          "Closed %s, which reads an old listing too slowly", conn_peer_text(conn));
+                conn_finish(conn);
+        }
+}
+
+static void conn_listener_rest(ConnListener *listener, uint64_t usec) {
+        uint64_t until = conns_now(listener->conns) + usec;
+
+        sd_event_source_set_enabled(listener->io, SD_EVENT_OFF);
+        sd_event_source_set_time(listener->rest, until);
+        sd_event_source_set_enabled(listener->rest, SD_EVENT_ONESHOT);
+}
+
+static int conn_listener_on_rested(sd_event_source *source, uint64_t usec, void *userdata) {
+        ConnListener *listener = userdata;
+
+        (void)source;
+        (void)usec;
+        return sd_event_source_set_enabled(listener->io, SD_EVENT_ON);
+}
+
+static Conn *conn_new(ConnListener *listener, int fd, const SocketAddress *peer) {
+        Conns *conns = listener->conns;
+        Conn *conn = calloc(1, sizeof *conn);
+
+        if (!conn)
+                return NULL;
+        conn->conns = conns;
+        conn->fd = fd;
+        conn->kind = listener->kind;
+        conn->listener_port = listener->port;
+        conn->peer = *peer;
+        conn->began_usec = conn->active_usec = conns_now(conns);
+        conn_list_append(&conns->unregistered, conn);
+        conns->n_conns++;
+        conns->counters->n_accepted++;
+        return conn;
+}
+
+/* Most clients have sent their request by the time they are accepted: serve them without a turn of the
+ * loop. */
+static void conn_listener_serve(ConnListener *listener, int fd, const SocketAddress *peer) {
+        Conns *conns = listener->conns;
+        Conn *conn;
+
+        if (conns->n_conns >= conns->options.n_conns_max && !conns_shed_oldest(conns)) {
+                conns->counters->n_shed++;
+                log_event(LOG_WARNING, LOG_EVENT_SHED, NULL,
+                          "All %zu connections belong to registered nodes: a new one is closed",
+                          conns->n_conns);
+                close(fd);
+                return;
+        }
+        conn = conn_new(listener, fd, peer);
+        if (!conn) {
+                close(fd);
+                return;
+        }
+        conn_read(conn);
+}
+
+/* True if accepting may go on. */
+static bool conn_listener_survives(ConnListener *listener, int error) {
+        switch (error) {
+        case EAGAIN:
+                return false;
+        case EMFILE:
+        case ENFILE:
+        case ENOBUFS:
+        case ENOMEM:
+                if (conns_shed_oldest(listener->conns))
+                        return true;
+                log_event(LOG_ERR, LOG_EVENT_SHED, NULL,
+                          "No connection can be accepted: %s. Trying again every %u ms",
+                          strerror(error), (unsigned)(ACCEPT_REST_USEC / USEC_PER_MSEC));
+                conn_listener_rest(listener, ACCEPT_REST_USEC);
+                return false;
+        case EINVAL:
+        case ENOTSOCK:
+        case EBADF:
+                log_error("Port %u cannot accept connections any more: %s", listener->port,
+                          strerror(error));
+                sd_event_source_set_enabled(listener->io, SD_EVENT_OFF);
+                return false;
+        default:
+                /* What went wrong with the one connection (see accept(2)) is its own matter. */
+                return true;
+        }
+}
+
+static void conn_listener_accept(ConnListener *listener) {
+        Conns *conns = listener->conns;
+
+        for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
+                SocketAddress peer = { 0 };
+                socklen_t n_peer = sizeof peer;
+                int fd = accept4(listener->fd, &peer.sa, &n_peer, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+                if (fd < 0) {
+                        if (!conn_listener_survives(listener, errno))
+                                return;
+                        continue;
+                }
+                conn_listener_serve(listener, fd, &peer);
+                if (conns->options.delay_accept_sec > 0) {
+                        conn_listener_rest(listener, conns->options.delay_accept_sec * USEC_PER_SEC);
+                        return;
+                }
+        }
+}
+
+static int conn_listener_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        ConnListener *listener = userdata;
+        Conns *conns = listener->conns;
+
+        (void)source;
+        (void)fd;
+        (void)events;
+        conns_enter(conns);
+        conn_listener_accept(listener);
+        conns_leave(conns);
+        return 0;
+}
+
+int conns_add_listener(Conns *conns, int *fd, ConnKind kind, uint16_t port) {
+        ConnListener *listener = calloc(1, sizeof *listener);
+        int r;
+
+        if (!listener)
+                return -ENOMEM;
+        *listener = (ConnListener){ .conns = conns, .fd = -1, .kind = kind, .port = port };
+        r = sd_event_add_io(conns->event, &listener->io, *fd, EPOLLIN, conn_listener_on_io, listener);
+        if (r >= 0)
+                r = sd_event_add_time(conns->event, &listener->rest, CLOCK_MONOTONIC, 0, 0,
+                                      conn_listener_on_rested, listener);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(listener->rest, SD_EVENT_OFF);
+        if (r < 0) {
+                conn_listener_free(listener);
+                return r;
+        }
+        listener->fd = TAKE_FD(*fd);
+        listener->next = conns->listeners;
+        conns->listeners = listener;
+        return 0;
+}
+
+/* --- facts ------------------------------------------------------------------------------------ */
+
+ConnKind conn_kind(const Conn *conn) {
+        return conn->kind;
+}
+
+int conn_fd(const Conn *conn) {
+        return conn->fd;
+}
+
+const struct sockaddr *conn_peer(const Conn *conn) {
+        return &conn->peer.sa;
+}
+
+const struct sockaddr *conn_local(Conn *conn) {
+        socklen_t n = sizeof conn->local;
+
+        if (!conn->has_local && getsockname(conn->fd, &conn->local.sa, &n) < 0)
+                return NULL;
+        conn->has_local = true;
+        return &conn->local.sa;
+}
+
+uint16_t conn_listener_port(const Conn *conn) {
+        return conn->listener_port;
+}
+
+const char *conn_peer_text(const Conn *conn) {
+        static char text[ADDRESS_TEXT_MAX + 16];
+        char address_text[ADDRESS_TEXT_MAX];
+        Address address;
+        uint16_t port;
+
+        if (conn->kind == CONN_CONTROL || address_from_sockaddr(&conn->peer.sa, &address, &port) < 0)
+                return "control socket";
+        snprintf(text, sizeof text, address_is_ipv4(&address) ? "%s:%u" : "[%s]:%u",
+                 address_format(&address, address_text), port);
+        return text;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Client connections: accepted, read, answered, bounded in number and time, closed. No rule of the registry. */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "core/node.h"
+#include "serve/counters.h"
+#include "serve/listing.h"
+
+/* Of --packet-timeout, the bound on silence: */
+#define CONN_REQUEST_TIMES 5 /* a whole request may take this many times as long */
+#define CONN_ANSWER_TIMES 10 /* a whole answer may */
+
+typedef struct Conns Conns;
+typedef struct Conn Conn;
+
+typedef enum ConnKind {
+        CONN_EPMD,    /* TCP */
+        CONN_CONTROL, /* AF_UNIX: the control protocol only */
+} ConnKind;
+
+typedef struct ConnOptions {
+        uint64_t packet_timeout_usec;
+        size_t n_conns_max; /* P6: beyond it the oldest unregistered one is shed */
+        unsigned delay_accept_sec, delay_write_sec; /* stock epmd's, for tests of clients */
+} ConnOptions;
+
+typedef struct ConnHandler {
+        /* A whole request. The handler answers with one of conn_answer...(), conn_register() or
+         * conn_finish(). */
+        void (*on_request)(void *userdata, Conn *conn, const uint8_t *body, size_t n_body);
+        /* The connection of a registered node has ended; the handler ends the registration, which calls
+         * conn_finish(). */
+        void (*on_end)(void *userdata, Conn *conn);
+        void *userdata;
+} ConnHandler;
+
+/* `event` and `counters` outlive the connections. */
+int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const ConnHandler *handler,
+              Counters *counters);
+Conns *conns_free(Conns *conns);
+DEFINE_CLEANUP(Conns *, conns_free)
+
+/* Takes `*fd`, a listening non-blocking socket, on success. `port` (host order) is what clients of it are
+ * told is EPMD's port. */
+int conns_add_listener(Conns *conns, int *fd, ConnKind kind, uint16_t port);
+size_t conns_n(const Conns *conns);
+size_t conns_n_max(const Conns *conns);
+/* Stops accepting, for the way out. */
+void conns_close_listeners(Conns *conns);
+/* Closes those who still read `blob` (P6). */
+void conns_shed_readers_of(Conns *conns, const Blob *blob);
+
+ConnKind conn_kind(const Conn *conn);
+int conn_fd(const Conn *conn);
+const struct sockaddr *conn_peer(const Conn *conn);
+/* The address and port the client asked on. NULL if the kernel did not tell. */
+const struct sockaddr *conn_local(Conn *conn);
+uint16_t conn_listener_port(const Conn *conn);
+/* "10.0.0.1:4711", "[::1]:4711", "control socket"; good until the next call. */
+const char *conn_peer_text(const Conn *conn);
+
+/* Sends and closes; the last bytes and the FIN leave together. */
+void conn_answer(Conn *conn, const void *data, size_t n_data);
+/* Sends `head` (at most CONN_HEAD_MAX bytes), then `blob`, of which it takes the reference; then closes. */
+#define CONN_HEAD_MAX 8
+void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob);
+
+/* From now on the connection stands for `node`: no timeout, and its end is reported to on_end(). The answer
+ * (at most CONN_HEAD_MAX bytes) is kept until conn_release_answer(). 0; negative errno: it cannot be
+ * watched, and is as it was. */
+int conn_register(Conn *conn, Node *node, const void *answer, size_t n_answer);
+bool conn_is_unanswered(const Conn *conn);
+void conn_release_answer(Conn *conn);
+Node *conn_node(const Conn *conn);
+
+/* Looks whether a registered connection has ended, without waiting for the loop to come by: true if it has
+ * (P4: a newcomer's request can overtake the close before it). Calls nothing. */
+bool conn_has_ended(const Conn *conn);
+
+/* Closes at once, without a byte more. The object goes when nobody up the stack can still need it. */
+void conn_finish(Conn *conn);
+
+/* For whoever keeps lists of connections that wait for a commit. */
+typedef struct ConnWait {
+        Conn *next, *previous;
+        uint64_t revision;
+        uint64_t since_usec; /* CLOCK_MONOTONIC */
+        bool is_waiting;
+} ConnWait;
+ConnWait *conn_wait(Conn *conn);

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows the order of things: decide, apply, submit, and answer when it is written. Does not know bytes,
+ * nor why an event came about.
+ *
+ * P1: nobody reads "registered" before the row is in the file. P2: but nobody waits for a disk that fails
+ * or hangs; then answers leave at once, and the daemon says that it is degraded until the file is whole
+ * again.
+ */
+
+#include "serve/ledger.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "log.h"
+
+struct Ledger {
+        sd_event *event;
+        Registry *registry;
+        Store *store;
+        Counters *counters;
+        LedgerChanged on_change;
+        void *userdata;
+
+        sd_event_source *written; /* the store has something to say */
+        sd_event_source *patience;
+        Conn *first, *last; /* wait for their commit, in order of revision */
+        uint64_t hanging_since_revision;
+        bool is_hanging;
+        StoreHealth health;
+        bool is_health_told; /* not before the start is over: then every store is opening */
+        char reason[512]; /* "" while healthy */
+};
+
+static uint64_t ledger_now(const Ledger *ledger, clockid_t clock) {
+        uint64_t now = 0;
+
+        sd_event_now(ledger->event, clock, &now);
+        return now;
+}
+
+/* --- who waits -------------------------------------------------------------------------------- */
+
+static void waiting_append(Ledger *ledger, Conn *conn, uint64_t revision) {
+        ConnWait *wait = conn_wait(conn);
+
+        *wait = (ConnWait){
+                .previous = ledger->last,
+                .revision = revision,
+                .since_usec = ledger_now(ledger, CLOCK_MONOTONIC),
+                .is_waiting = true,
+        };
+        if (ledger->last)
+                conn_wait(ledger->last)->next = conn;
+        else
+                ledger->first = conn;
+        ledger->last = conn;
+}
+
+static void waiting_remove(Ledger *ledger, Conn *conn) {
+        ConnWait *wait = conn_wait(conn);
+
+        if (!wait->is_waiting)
+                return;
+        if (wait->previous)
+                conn_wait(wait->previous)->next = wait->next;
+        else
+                ledger->first = wait->next;
+        if (wait->next)
+                conn_wait(wait->next)->previous = wait->previous;
+        else
+                ledger->last = wait->previous;
+        *wait = (ConnWait){ 0 };
+}
+
+static void waiting_release(Ledger *ledger, Conn *conn) {
+        waiting_remove(ledger, conn);
+        conn_release_answer(conn);
+}
+
+static void waiting_release_all_unwritten(Ledger *ledger) {
+        while (ledger->first) {
+                ledger->counters->n_unwritten++;
+                waiting_release(ledger, ledger->first);
+        }
+}
+
+/* The timer runs while somebody waits; it looks at the one who waits longest. */
+static void patience_arm(Ledger *ledger) {
+        if (!ledger->first)
+                return;
+        sd_event_source_set_time(ledger->patience, conn_wait(ledger->first)->since_usec +
+                                                           STORE_COMMIT_PATIENCE_USEC);
+        sd_event_source_set_enabled(ledger->patience, SD_EVENT_ONESHOT);
+}
+
+/* --- degraded or not -------------------------------------------------------------------------- */
+
+const char *ledger_degraded_reason(const Ledger *ledger) {
+        return ledger->reason[0] ? ledger->reason : NULL;
+}
+
+static void ledger_describe(Ledger *ledger) {
+        StoreStatus status;
+
+        store_get_status(ledger->store, &status);
+        switch (ledger->health) {
+        case STORE_OK:
+                ledger->reason[0] = 0;
+                break;
+        case STORE_NO_FILE:
+                snprintf(ledger->reason, sizeof ledger->reason, "no registry file%s%s: names are kept in memory only",
+                         status.detail[0] ? ", " : "", status.detail);
+                break;
+        case STORE_OPENING:
+                snprintf(ledger->reason, sizeof ledger->reason, "the registry file has not been read yet");
+                break;
+        case STORE_HANGING:
+                snprintf(ledger->reason, sizeof ledger->reason,
+                         "the disk has not answered for %u s: new names are in memory only",
+                         (unsigned)(STORE_COMMIT_PATIENCE_USEC / USEC_PER_SEC));
+                break;
+        case STORE_TOO_NEW:
+        case STORE_FAILING:
+                snprintf(ledger->reason, sizeof ledger->reason,
+                         "the registry file cannot be written (%s): new names are in memory only",
+                         status.detail);
+                break;
+        case _STORE_HEALTH_N:
+                break;
+        }
+}
+
+/* Says loudly what has become of the file, once for each turn for the worse or the better. */
+void ledger_check_health(Ledger *ledger) {
+        StoreHealth health = store_health(ledger->store);
+
+        if (health == ledger->health && ledger->is_health_told)
+                return;
+        ledger->health = health;
+        ledger_describe(ledger);
+        if (ledger->reason[0])
+                log_event(LOG_ERR, LOG_EVENT_DEGRADED, NULL, "Degraded: %s", ledger->reason);
+        else if (ledger->is_health_told)
+                log_event(LOG_NOTICE, LOG_EVENT_HEALED, NULL,
+                          "The registry file is whole again: every name is on disk");
+        ledger->is_health_told = true;
+        ledger->on_change(ledger->userdata);
+}
+
+static int ledger_on_impatient(sd_event_source *source, uint64_t usec, void *userdata) {
+        Ledger *ledger = userdata;
+
+        (void)source;
+        (void)usec;
+        if (!ledger->first)
+                return 0;
+        if (conn_wait(ledger->first)->since_usec + STORE_COMMIT_PATIENCE_USEC >
+            ledger_now(ledger, CLOCK_MONOTONIC)) {
+                patience_arm(ledger);
+                return 0;
+        }
+        ledger->is_hanging = true;
+        ledger->hanging_since_revision = registry_revision(ledger->registry);
+        store_set_hanging(ledger->store, true);
+        ledger_check_health(ledger);
+        waiting_release_all_unwritten(ledger);
+        return 0;
+}
+
+void ledger_write_whole(Ledger *ledger) {
+        size_t n_nodes = registry_n_nodes(ledger->registry), n = 0;
+        _cleanup_(freep) Node **nodes = calloc(n_nodes ? n_nodes : 1, sizeof *nodes);
+
+        /* Without memory for it now, the store goes on wanting it. */
+        if (!nodes)
+                return;
+        for (Node *node = registry_newest(ledger->registry); node; node = node->older)
+                nodes[n++] = node;
+        store_submit_whole(ledger->store, registry_revision(ledger->registry), nodes, n,
+                           registry_reserved_creation(ledger->registry));
+}
+
+static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        Ledger *ledger = userdata;
+        uint64_t committed;
+
+        (void)source;
+        (void)fd;
+        (void)events;
+        store_clear_event(ledger->store);
+        committed = store_committed_revision(ledger->store);
+        while (ledger->first && conn_wait(ledger->first)->revision <= committed)
+                waiting_release(ledger, ledger->first);
+
+        if (ledger->is_hanging && committed >= ledger->hanging_since_revision) {
+                ledger->is_hanging = false;
+                store_set_hanging(ledger->store, false);
+        }
+        if (store_wants_whole(ledger->store))
+                ledger_write_whole(ledger);
+        ledger_check_health(ledger);
+        if (ledger->health != STORE_OK)
+                waiting_release_all_unwritten(ledger);
+        return 0;
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+int ledger_new(Ledger **ret, sd_event *event, Registry *registry, Store *store, Counters *counters,
+               LedgerChanged on_change, void *userdata) {
+        _cleanup_(ledger_freep) Ledger *ledger = calloc(1, sizeof *ledger);
+        int r;
+
+        if (!ledger)
+                return -ENOMEM;
+        *ledger = (Ledger){
+                .event = event,
+                .registry = registry,
+                .store = store,
+                .counters = counters,
+                .on_change = on_change,
+                .userdata = userdata,
+        };
+        r = sd_event_add_io(event, &ledger->written, store_event_fd(store), EPOLLIN, ledger_on_written,
+                            ledger);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time(event, &ledger->patience, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC,
+                              ledger_on_impatient, ledger);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(ledger->patience, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        ledger->health = STORE_OPENING;
+        ledger_describe(ledger);
+        *ret = TAKE_PTR(ledger);
+        return 0;
+}
+
+Ledger *ledger_free(Ledger *ledger) {
+        if (!ledger)
+                return NULL;
+        while (ledger->first)
+                waiting_remove(ledger, ledger->first);
+        sd_event_source_disable_unref(ledger->patience);
+        sd_event_source_disable_unref(ledger->written);
+        free(ledger);
+        return NULL;
+}
+
+/* --- the one way ------------------------------------------------------------------------------ */
+
+static LogFields fields_of(const Node *node) {
+        return (LogFields){
+                .node = node->info.name,
+                .n_node = node->info.n_name,
+                .port = node->info.port,
+                .unit = node->unit,
+        };
+}
+
+static void log_change(const Change *change, NodeState state_before) {
+        LogFields fields = fields_of(change->node);
+        const char *name = change->node->info.name;
+        unsigned port = change->node->info.port;
+
+        switch (change->kind) {
+        case CHANGE_REGISTER:
+                log_event(LOG_INFO, LOG_EVENT_NODE_REGISTERED, &fields, "%s registered at port %u", name,
+                          port);
+                break;
+        case CHANGE_RETURN:
+                log_event(LOG_INFO, LOG_EVENT_NODE_RETURNED, &fields, "%s is back at port %u", name, port);
+                break;
+        case CHANGE_STATE:
+                log_event(LOG_NOTICE, LOG_EVENT_NODE_STOPPING, &fields,
+                          "%s is going: its listening socket (port %u) has closed, its connection to us has not",
+                          name, port);
+                break;
+        case CHANGE_END:
+                log_event(LOG_INFO, LOG_EVENT_NODE_ENDED, &fields, "%s%s at port %u is gone: %s",
+                          name, state_before == NODE_AWAITED ? ", awaited," : "", port,
+                          node_end_to_string(change->end));
+                break;
+        case CHANGE_NONE:
+                break;
+        }
+}
+
+/* Belongs to no revision: it goes before the registration that may need it, and must not announce that one
+ * as written. */
+void ledger_reserve_creations(Ledger *ledger) {
+        if (registry_wants_creations(ledger->registry))
+                store_submit_creations(ledger->store, 0,
+                                       registry_reserve_creations(ledger->registry));
+}
+
+/* What the file is told. Where memory is short the store will ask for everything (store_wants_whole()). */
+static void ledger_submit(Ledger *ledger, const Change *change, uint64_t now_usec) {
+        uint64_t revision = registry_revision(ledger->registry);
+
+        switch (change->kind) {
+        case CHANGE_REGISTER:
+                ledger_reserve_creations(ledger);
+                store_submit_put(ledger->store, revision, change->node);
+                break;
+        case CHANGE_RETURN:
+        case CHANGE_STATE:
+                store_submit_put(ledger->store, revision, change->node);
+                break;
+        case CHANGE_END:
+                store_submit_end(ledger->store, revision, change->node, change->end, now_usec);
+                break;
+        case CHANGE_NONE:
+                break;
+        }
+}
+
+static void ledger_count(Ledger *ledger, const Change *change) {
+        switch (change->kind) {
+        case CHANGE_REGISTER:
+                ledger->counters->n_registered++;
+                break;
+        case CHANGE_RETURN:
+                ledger->counters->n_returned++;
+                break;
+        case CHANGE_END:
+                ledger->counters->n_ended++;
+                break;
+        case CHANGE_STATE:
+        case CHANGE_NONE:
+                break;
+        }
+}
+
+/* One that ends before its registration was written is still told of it, as by stock epmd: some clients
+ * close their side right after the request. */
+static void ledger_drop_connection(Ledger *ledger, Node *node) {
+        Conn *conn = node->connection;
+
+        if (!conn)
+                return;
+        node->connection = NULL;
+        if (conn_wait(conn)->is_waiting)
+                waiting_release(ledger, conn);
+        conn_finish(conn);
+}
+
+static void ledger_carry_change(Ledger *ledger, Change *change, uint64_t now_usec) {
+        NodeState state_before;
+
+        if (change->kind == CHANGE_NONE)
+                return;
+        state_before = change->node->state;
+        registry_apply(ledger->registry, change);
+        ledger_submit(ledger, change, now_usec);
+        ledger_count(ledger, change);
+        log_change(change, state_before);
+        if (change->kind == CHANGE_END)
+                ledger_drop_connection(ledger, change->node);
+        ledger->on_change(ledger->userdata);
+}
+
+int ledger_carry(Ledger *ledger, const Event *event, Reply *ret_reply) {
+        Change change;
+        int r;
+
+        do {
+                r = registry_decide(ledger->registry, event, &change, ret_reply);
+                if (r < 0)
+                        return r;
+                ledger_carry_change(ledger, &change, event->now_usec);
+        } while (r == REGISTRY_E_AGAIN);
+        return 0;
+}
+
+void ledger_answer_when_written(Ledger *ledger, Conn *conn) {
+        uint64_t revision = registry_revision(ledger->registry);
+
+        if (ledger->health != STORE_OK) {
+                ledger->counters->n_unwritten++;
+                conn_release_answer(conn);
+                return;
+        }
+        waiting_append(ledger, conn, revision);
+        if (ledger->first == conn)
+                patience_arm(ledger);
+}
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+void ledger_note_kept(Ledger *ledger, const Node *node) {
+        LogFields fields = fields_of(node);
+
+        store_submit_put(ledger->store, registry_revision(ledger->registry), node);
+        log_event(LOG_INFO, LOG_EVENT_NODE_AWAITED, &fields, "%s at port %u is awaited", node->info.name,
+                  node->info.port);
+        ledger->on_change(ledger->userdata);
+}
+
+void ledger_note_ended(Ledger *ledger, const Node *node, NodeEnd end, uint64_t now_usec) {
+        LogFields fields = fields_of(node);
+
+        store_submit_end(ledger->store, registry_revision(ledger->registry), node, end, now_usec);
+        ledger->counters->n_ended++;
+        log_event(LOG_INFO, LOG_EVENT_NODE_ENDED, &fields, "%s at port %u, of an earlier run, is gone: %s",
+                  node->info.name, node->info.port, node_end_to_string(end));
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one way: every event is decided, applied and submitted here, and answered when it is on disk. */
+#pragma once
+
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "core/registry.h"
+#include "serve/conn.h"
+#include "serve/counters.h"
+#include "state/store.h"
+
+typedef struct Ledger Ledger;
+
+/* Called when the registry, or whether it is degraded, has changed in a way that STATUS= shows. */
+typedef void (*LedgerChanged)(void *userdata);
+
+/* Borrows all it is given. Watches the store from now on. */
+int ledger_new(Ledger **ret, sd_event *event, Registry *registry, Store *store, Counters *counters,
+               LedgerChanged on_change, void *userdata);
+Ledger *ledger_free(Ledger *ledger);
+DEFINE_CLEANUP(Ledger *, ledger_free)
+
+/* Carries one event out: registry_decide(), registry_apply(), store_submit...(). For EVENT_REGISTER
+ * `*ret_reply` says what to answer; other kinds may pass NULL. 0 or -ENOMEM (nothing has changed). Nodes that
+ * leave lose their connection. */
+int ledger_carry(Ledger *ledger, const Event *event, Reply *ret_reply);
+
+/* The answer of `conn`, whose node was just registered, leaves once that is on disk, or at once where the
+ * disk does not do its work (P1, P2). */
+void ledger_answer_when_written(Ledger *ledger, Conn *conn);
+
+/* For the reconciliation at start, which brings rows that the registry does not have yet. */
+void ledger_note_kept(Ledger *ledger, const Node *node);
+void ledger_note_ended(Ledger *ledger, const Node *node, NodeEnd end, uint64_t now_usec);
+/* Has the file written anew from what is in memory. */
+void ledger_write_whole(Ledger *ledger);
+/* Reserves the next block of creations if it is time (P5). */
+void ledger_reserve_creations(Ledger *ledger);
+
+/* Takes note of the store's health, and says in the log if it has turned. Called by the server once the start
+ * has waited for the file long enough; from then on the ledger sees to it by itself. */
+void ledger_check_health(Ledger *ledger);
+/* Why the daemon does not keep all its promises about the disk, in words; NULL: it does. */
+const char *ledger_degraded_reason(const Ledger *ledger);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* NAMES and DUMP texts: encoded once for a revision of the registry, shared by all who read them. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/registry.h"
+
+/* What all texts that slow readers still hold may take together (P6); above it the readers of the oldest
+ * are shed. One text is at most about 1 KiB a node. */
+#define LISTING_BYTES_MAX (64 * 1024 * 1024)
+
+/* A block of bytes with a count of who needs it. Also what remains of any answer that did not fit the
+ * socket. */
+typedef struct Blob {
+        unsigned n_refs;
+        size_t n_data;
+        struct Blob *older; /* listings only: the one before */
+        uint8_t data[];
+} Blob;
+
+/* One reference, the caller's. NULL on ENOMEM. `data` NULL: left to the caller to fill. */
+Blob *blob_new(const void *data, size_t n_data);
+Blob *blob_ref(Blob *blob);
+/* Takes NULL, returns NULL. */
+Blob *blob_unref(Blob *blob);
+DEFINE_CLEANUP(Blob *, blob_unref)
+
+typedef enum ListingKind {
+        LISTING_NAMES,
+        LISTING_DUMP,
+        _LISTING_N,
+} ListingKind;
+
+typedef struct Listings Listings;
+
+int listings_new(Listings **ret);
+Listings *listings_free(Listings *listings);
+DEFINE_CLEANUP(Listings *, listings_free)
+
+/* The text of the registry as it is now, without the port at its head. One reference, the caller's. NULL on
+ * ENOMEM. */
+Blob *listings_get(Listings *listings, const Registry *registry, ListingKind kind);
+/* The oldest text that only slow readers hold, where all of them take more than LISTING_BYTES_MAX; else
+ * NULL. Not a reference. */
+const Blob *listings_find_excess(Listings *listings);

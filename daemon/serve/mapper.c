@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows what each request of the EPMD protocol asks for and who may ask (P7). Does not know the bytes
+ * (core/wire), the rules of registration (core/registry) or when an answer may leave (serve/ledger).
+ *
+ * The trap: a refused client is told with the same bytes as by stock epmd, and is then closed; OTP keeps
+ * its side open otherwise, one more with each retry.
+ */
+
+#include "serve/mapper.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/wire.h"
+#include "log.h"
+
+struct Mapper {
+        MapperParts parts;
+        MapperOptions options;
+};
+
+int mapper_new(Mapper **ret, const MapperParts *parts, const MapperOptions *options) {
+        Mapper *mapper = malloc(sizeof *mapper);
+
+        if (!mapper)
+                return -ENOMEM;
+        *mapper = (Mapper){ .parts = *parts, .options = *options };
+        *ret = mapper;
+        return 0;
+}
+
+Mapper *mapper_free(Mapper *mapper) {
+        free(mapper);
+        return NULL;
+}
+
+static uint64_t now_realtime_usec(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_REALTIME, &ts);
+        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static Address local_address(Conn *conn) {
+        const struct sockaddr *local = conn_local(conn);
+        Address address = ADDRESS_ANY;
+
+        if (local)
+                address_from_sockaddr(local, &address, NULL);
+        return address;
+}
+
+/* What happens to a node and allocates nothing, so that it cannot fail. */
+static void mapper_tell(Mapper *mapper, EventKind kind, Node *node) {
+        ledger_carry(mapper->parts.ledger,
+                     &(Event){ .kind = kind, .node = node, .now_usec = now_realtime_usec() }, NULL);
+}
+
+/* --- ALIVE2_REQ ------------------------------------------------------------------------------- */
+
+static void log_refusal_by_holder(const NodeInfo *info, const Node *holder, const char *name) {
+        LogFields fields = {
+                .node = info->name,
+                .n_node = info->n_name,
+                .port = info->port,
+                .unit = holder->unit,
+        };
+        char uid[32] = "unknown", since[32] = "";
+        time_t seconds = (time_t)(holder->since_usec / USEC_PER_SEC);
+        struct tm tm;
+
+        if (holder->peer.uid != NODE_UID_UNKNOWN)
+                snprintf(uid, sizeof uid, "%u", holder->peer.uid);
+        if (gmtime_r(&seconds, &tm))
+                strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S UTC", &tm);
+        log_event(LOG_WARNING, LOG_EVENT_NAME_REFUSED, &fields,
+                  "%s at port %u is refused: the name is held (%s) at port %u by uid %s, unit %s, since %s",
+                  name, info->port, node_state_to_string(holder->state), holder->info.port, uid,
+                  holder->unit ? holder->unit : "unknown", since);
+}
+
+static void log_refusal(const NodeInfo *info, const Reply *reply, const Conn *conn) {
+        char name[512];
+        LogFields fields = { .port = info->port, .peer = conn_peer_text(conn) };
+
+        log_printable(info->name, info->n_name, name, sizeof name);
+        if (reply->holder) {
+                log_refusal_by_holder(info, reply->holder, name);
+                return;
+        }
+        fields.node = info->n_name ? info->name : NULL;
+        fields.n_node = info->n_name;
+        log_event(LOG_WARNING, LOG_EVENT_NAME_REFUSED, &fields, "%s at port %u is refused: %s", name,
+                  info->port, refusal_to_string(reply->refusal));
+}
+
+static void mapper_refuse(Mapper *mapper, Conn *conn, const NodeInfo *info, const Reply *reply) {
+        uint8_t answer[WIRE_ALIVE_ANSWER_MAX];
+        size_t n = wire_put_alive(answer, info->highest_version, 1, WIRE_CREATION_OF_REFUSAL);
+
+        mapper->parts.counters->n_refused[reply->refusal]++;
+        log_refusal(info, reply, conn);
+        conn_answer(conn, answer, n);
+}
+
+/* The node has been registered; where its connection cannot be watched, it has to go again. */
+static void mapper_accept(Mapper *mapper, Conn *conn, const NodeInfo *info, const Reply *reply) {
+        uint8_t answer[WIRE_ALIVE_ANSWER_MAX];
+        size_t n = wire_put_alive(answer, info->highest_version, 0, reply->creation);
+        int r = conn_register(conn, reply->node, answer, n);
+
+        if (r < 0) {
+                log_error("%s cannot be watched and is dropped: %s", reply->node->info.name,
+                          strerror(-r));
+                mapper_tell(mapper, EVENT_CONNECTION_ENDED, reply->node);
+                return;
+        }
+        log_debug("** answer to %s: registered, creation %u", conn_peer_text(conn), reply->creation);
+        ledger_answer_when_written(mapper->parts.ledger, conn);
+}
+
+static void mapper_alive2(Mapper *mapper, Conn *conn, const NodeInfo *info) {
+        Event event = {
+                .kind = EVENT_REGISTER,
+                .now_usec = now_realtime_usec(),
+                .info = *info,
+                .connection = conn,
+                .connection_fd = conn_fd(conn),
+        };
+        Address scope;
+        Reply reply;
+        int r;
+
+        mapper->parts.counters->n_alive2++;
+        vigil_examine(mapper->parts.vigil, conn, &event);
+        scope = registry_scope_of(&event.listener);
+        vigil_settle_holders(mapper->parts.vigil, info->name, info->n_name, &scope);
+        r = ledger_carry(mapper->parts.ledger, &event, &reply);
+        if (r < 0) {
+                log_error("A registration is closed unanswered: %s", strerror(-r));
+                conn_finish(conn);
+        } else if (reply.refusal != REFUSAL_NONE)
+                mapper_refuse(mapper, conn, info, &reply);
+        else
+                mapper_accept(mapper, conn, info, &reply);
+}
+
+/* --- PORT2_REQ, NAMES_REQ, DUMP_REQ ------------------------------------------------------------ */
+
+static void mapper_port2(Mapper *mapper, Conn *conn, const WireRequest *request) {
+        uint8_t answer[WIRE_PORT2_ANSWER_MAX];
+        Address local = local_address(conn);
+        const Node *node = registry_find(mapper->parts.registry, request->name, request->n_name, &local);
+        size_t n = wire_put_port2(answer, node ? &node->info : NULL);
+
+        mapper->parts.counters->n_port2++;
+        if (!node)
+                mapper->parts.counters->n_lookups_missed++;
+        if (node)
+                log_debug("** answer to %s: port %u", conn_peer_text(conn), node->info.port);
+        else
+                log_debug("** answer to %s: no such node", conn_peer_text(conn));
+        conn_answer(conn, answer, n);
+}
+
+static void mapper_listing(Mapper *mapper, Conn *conn, ListingKind kind) {
+        uint8_t head[WIRE_LISTING_HEAD];
+        size_t n_head = wire_put_listing_head(head, conn_listener_port(conn));
+        Blob *blob = listings_get(mapper->parts.listings, mapper->parts.registry, kind);
+        const Blob *excess;
+
+        if (kind == LISTING_NAMES)
+                mapper->parts.counters->n_names++;
+        else
+                mapper->parts.counters->n_dump++;
+        if (!blob) {
+                log_error("A listing is closed unanswered: %s", strerror(ENOMEM));
+                conn_finish(conn);
+                return;
+        }
+        log_debug("** answer to %s: %zu nodes", conn_peer_text(conn),
+                  registry_n_nodes(mapper->parts.registry));
+        conn_answer_blob(conn, head, n_head, blob);
+        while ((excess = listings_find_excess(mapper->parts.listings)))
+                conns_shed_readers_of(mapper->parts.conns, excess);
+}
+
+/* --- KILL_REQ, STOP_REQ ------------------------------------------------------------------------ */
+
+static void mapper_kill(Mapper *mapper, Conn *conn) {
+        bool granted = mapper->options.relaxed_command_check ||
+                       registry_n_nodes(mapper->parts.registry) == 0;
+
+        mapper->parts.counters->n_kill++;
+        log_event(LOG_NOTICE, LOG_EVENT_KILL, &(LogFields){ .peer = conn_peer_text(conn) },
+                  "%s asked us to end: %s", conn_peer_text(conn),
+                  granted ? "granted" : "not while nodes are registered");
+        if (granted)
+                mapper->options.on_kill(mapper->options.userdata);
+        conn_answer(conn, granted ? "OK" : "NO", 2);
+}
+
+static void mapper_stop(Mapper *mapper, Conn *conn, const WireRequest *request) {
+        Address local = local_address(conn);
+        Node *node;
+
+        mapper->parts.counters->n_stop++;
+        if (!mapper->options.relaxed_command_check) {
+                log_event(LOG_NOTICE, LOG_EVENT_DENIED, &(LogFields){ .peer = conn_peer_text(conn) },
+                          "%s asked to stop a node: not without --relaxed-command-check",
+                          conn_peer_text(conn));
+                conn_finish(conn);
+                return;
+        }
+        node = registry_find(mapper->parts.registry, request->name, request->n_name, &local);
+        if (!node) {
+                conn_answer(conn, "NOEXIST", 7);
+                return;
+        }
+        mapper_tell(mapper, EVENT_STOP, node);
+        conn_answer(conn, "STOPPED", 7);
+}
+
+/* --- who may ask what (P7) ---------------------------------------------------------------------- */
+
+/* Whom a request is open to beside this machine; NULL: nobody. */
+static const AccessList *mapper_list_for(const Mapper *mapper, WireOp op) {
+        switch (op) {
+        case WIRE_PORT2:
+                return &mapper->options.lookup_from;
+        case WIRE_NAMES:
+                return &mapper->options.list_from;
+        case WIRE_ALIVE2:
+        case WIRE_DUMP:
+        case WIRE_KILL:
+        case WIRE_STOP:
+                break;
+        }
+        return NULL;
+}
+
+static bool mapper_may_ask(Mapper *mapper, Conn *conn, WireOp op) {
+        const AccessList *list = mapper_list_for(mapper, op);
+        Address peer;
+
+        if (list && address_from_sockaddr(conn_peer(conn), &peer, NULL) == 0 &&
+            access_list_contains(list, &peer))
+                return true;
+        return vigil_is_local(mapper->parts.vigil, conn);
+}
+
+static const char *op_to_string(WireOp op) {
+        switch (op) {
+        case WIRE_ALIVE2:
+                return "ALIVE2_REQ";
+        case WIRE_PORT2:
+                return "PORT2_REQ";
+        case WIRE_NAMES:
+                return "NAMES_REQ";
+        case WIRE_DUMP:
+                return "DUMP_REQ";
+        case WIRE_KILL:
+                return "KILL_REQ";
+        case WIRE_STOP:
+                return "STOP_REQ";
+        }
+        return "?";
+}
+
+static void mapper_deny(Mapper *mapper, Conn *conn, WireOp op) {
+        mapper->parts.counters->n_denied++;
+        log_event(LOG_NOTICE, LOG_EVENT_DENIED, &(LogFields){ .peer = conn_peer_text(conn) },
+                  "%s may not ask for %s and is closed", conn_peer_text(conn), op_to_string(op));
+        conn_finish(conn);
+}
+
+static void mapper_dispatch(Mapper *mapper, Conn *conn, const WireRequest *request) {
+        switch (request->op) {
+        case WIRE_ALIVE2:
+                mapper_alive2(mapper, conn, &request->info);
+                break;
+        case WIRE_PORT2:
+                mapper_port2(mapper, conn, request);
+                break;
+        case WIRE_NAMES:
+                mapper_listing(mapper, conn, LISTING_NAMES);
+                break;
+        case WIRE_DUMP:
+                mapper_listing(mapper, conn, LISTING_DUMP);
+                break;
+        case WIRE_KILL:
+                mapper_kill(mapper, conn);
+                break;
+        case WIRE_STOP:
+                mapper_stop(mapper, conn, request);
+                break;
+        }
+}
+
+static void log_request(const Conn *conn, const WireRequest *request) {
+        const char *name = request->op == WIRE_ALIVE2 ? request->info.name : request->name;
+        size_t n_name = request->op == WIRE_ALIVE2 ? request->info.n_name : request->n_name;
+        char text[512] = "";
+
+        if (!log_is_debug())
+                return;
+        if (n_name > 0)
+                log_printable(name, n_name, text, sizeof text);
+        log_debug("** got %s%s%s from %s", op_to_string(request->op), text[0] ? " " : "", text,
+                  conn_peer_text(conn));
+}
+
+static void mapper_close_unanswered(Mapper *mapper, Conn *conn, WireVerdict verdict, uint8_t opcode) {
+        if (verdict == WIRE_UNKNOWN)
+                mapper->parts.counters->n_unknown++;
+        else
+                mapper->parts.counters->n_malformed++;
+        log_event(LOG_NOTICE, LOG_EVENT_GARBAGE, &(LogFields){ .peer = conn_peer_text(conn) },
+                  "%s sent a request %u that %s; closed", conn_peer_text(conn), opcode,
+                  verdict == WIRE_UNKNOWN ? "is not known" : "is malformed");
+        conn_finish(conn);
+}
+
+void mapper_on_request(Mapper *mapper, Conn *conn, const uint8_t *body, size_t n_body) {
+        WireRequest request;
+        WireVerdict verdict = wire_parse(body, n_body, &request);
+
+        log_hex("request", body, n_body);
+        if (verdict != WIRE_OK) {
+                mapper_close_unanswered(mapper, conn, verdict, body[0]);
+                return;
+        }
+        log_request(conn, &request);
+        if (mapper_may_ask(mapper, conn, request.op))
+                mapper_dispatch(mapper, conn, &request);
+        else
+                mapper_deny(mapper, conn, request.op);
+}
+
+void mapper_on_end(Mapper *mapper, Conn *conn) {
+        log_debug("** %s has closed its connection", conn_peer_text(conn));
+        mapper_tell(mapper, EVENT_CONNECTION_ENDED, conn_node(conn));
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows which evidence bears on which node, and when to ask for it. Does not know the rules (core/) nor how
+ * the kernel is asked (evidence/).
+ *
+ * The trap: an announcement can be about a listener whose node has meanwhile been ended or replaced; only
+ * the cookie says which.
+ */
+
+#include "serve/vigil.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "core/reconcile.h"
+#include "log.h"
+
+/* Announcements handled in one turn of the loop. */
+#define ANNOUNCEMENT_BATCH 256
+
+struct Vigil {
+        sd_event *event;
+        Registry *registry;
+        Ledger *ledger;
+        Counters *counters;
+
+        Listeners *listeners; /* NULL: could not be opened */
+        Cgroups *cgroups;     /* NULL: no cgroup v2 */
+        sd_event_source *announcements;
+        sd_event_source *expiry; /* of awaited nodes */
+        int listener_fd;
+        bool is_blind;
+        char evidence[128];
+};
+
+static uint64_t vigil_now(const Vigil *vigil, clockid_t clock) {
+        uint64_t now = 0;
+
+        sd_event_now(vigil->event, clock, &now);
+        return now;
+}
+
+/* Carries out what happened to a node that is no client's request. Memory can be short for nothing here:
+ * only a registration allocates. */
+static void vigil_tell(Vigil *vigil, EventKind kind, Node *node) {
+        ledger_carry(vigil->ledger,
+                     &(Event){ .kind = kind, .node = node, .now_usec = vigil_now(vigil, CLOCK_REALTIME) },
+                     NULL);
+}
+
+/* --- can we see ------------------------------------------------------------------------------- */
+
+static void vigil_set_blind(Vigil *vigil, const char *reason) {
+        bool was_blind = vigil->is_blind;
+
+        vigil->is_blind = reason != NULL;
+        if (reason)
+                snprintf(vigil->evidence, sizeof vigil->evidence, "connections only (%s)", reason);
+        else
+                snprintf(vigil->evidence, sizeof vigil->evidence, "connections and listening sockets");
+        if (reason && !was_blind)
+                log_event(LOG_WARNING, LOG_EVENT_BLIND, NULL,
+                          "The kernel's word on listening sockets cannot be had: %s. "
+                          "Connections alone count as evidence of life",
+                          reason);
+        else if (!reason && was_blind)
+                log_event(LOG_NOTICE, LOG_EVENT_BLIND, NULL,
+                          "The kernel's word on listening sockets can be had again");
+}
+
+static void vigil_test_sight(Vigil *vigil) {
+        int r;
+
+        if (!vigil->listeners) {
+                vigil_set_blind(vigil, "sock_diag is not available");
+                return;
+        }
+        if (vigil->listener_fd < 0)
+                return;
+        r = listeners_self_test(vigil->listeners, vigil->listener_fd);
+        if (r == -ENOENT)
+                vigil_set_blind(vigil, "the daemon is in another network namespace than its sockets");
+        else
+                vigil_set_blind(vigil, r < 0 ? strerror(-r) : NULL);
+}
+
+bool vigil_is_blind(const Vigil *vigil) {
+        return vigil->is_blind;
+}
+
+const char *vigil_evidence(const Vigil *vigil) {
+        return vigil->evidence;
+}
+
+/* --- listeners that close --------------------------------------------------------------------- */
+
+static void vigil_on_listener_gone(Vigil *vigil, uint64_t cookie) {
+        Node *node = registry_find_by_cookie(vigil->registry, cookie), *next;
+
+        for (; node; node = next) {
+                next = registry_next_by_cookie(vigil->registry, node);
+                vigil_tell(vigil, EVENT_LISTENER_GONE, node);
+        }
+}
+
+/* False where the kernel does not say: then nothing follows. */
+static bool vigil_knows_gone(Vigil *vigil, const Node *node) {
+        if (vigil->is_blind || node->listener.cookie == 0)
+                return false;
+        return listeners_is_alive(vigil->listeners, &node->listener, node->info.port) == 0;
+}
+
+/* One dump of all listeners, and a second question about those that it did not show. */
+static void vigil_check_all(Vigil *vigil) {
+        _cleanup_(freep) SocketFacts *snapshot = NULL;
+        size_t n_snapshot;
+        Node *older;
+        int r;
+
+        if (vigil->is_blind)
+                return;
+        r = listeners_snapshot(vigil->listeners, &snapshot, &n_snapshot);
+        if (r < 0) {
+                log_event(LOG_WARNING, LOG_EVENT_EVIDENCE_LOST, NULL,
+                          "The kernel does not tell who listens: %s", strerror(-r));
+                return;
+        }
+        for (Node *node = registry_newest(vigil->registry); node; node = older) {
+                older = node->older;
+                if (node->listener.cookie == 0 ||
+                    listeners_snapshot_find(snapshot, n_snapshot, node->listener.cookie))
+                        continue;
+                if (vigil_knows_gone(vigil, node))
+                        vigil_tell(vigil, EVENT_LISTENER_GONE, node);
+        }
+}
+
+static int vigil_on_announcement(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        Vigil *vigil = userdata;
+
+        (void)source;
+        (void)fd;
+        (void)events;
+        for (unsigned i = 0; i < ANNOUNCEMENT_BATCH; i++) {
+                uint64_t cookie;
+                int r = listeners_read_event(vigil->listeners, &cookie);
+
+                if (r == -EAGAIN)
+                        break;
+                if (r == 0) {
+                        vigil_on_listener_gone(vigil, cookie);
+                        continue;
+                }
+                vigil->counters->n_evidence_lost++;
+                log_event(LOG_NOTICE, LOG_EVENT_EVIDENCE_LOST, NULL,
+                          "Some of the kernel's announcements were lost (%s): asking about every node",
+                          strerror(-r));
+                vigil_check_all(vigil);
+                if (r != -ENOBUFS)
+                        break;
+        }
+        return 0;
+}
+
+void vigil_look_again(Vigil *vigil) {
+        vigil_test_sight(vigil);
+        vigil_check_all(vigil);
+}
+
+/* --- awaited nodes ---------------------------------------------------------------------------- */
+
+/* Sets the timer to the first node whose grace ends, if there is one. */
+static void vigil_arm_expiry(Vigil *vigil) {
+        uint64_t first = USEC_INFINITE;
+
+        for (Node *node = registry_newest(vigil->registry); node; node = node->older)
+                if (node->state == NODE_AWAITED)
+                        first = min_u64(first, node->await_until_usec);
+        if (first == USEC_INFINITE)
+                return;
+        sd_event_source_set_time(vigil->expiry, first);
+        sd_event_source_set_enabled(vigil->expiry, SD_EVENT_ONESHOT);
+}
+
+static int vigil_on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
+        Vigil *vigil = userdata;
+        uint64_t now = vigil_now(vigil, CLOCK_MONOTONIC);
+        Node *older;
+
+        (void)source;
+        (void)usec;
+        for (Node *node = registry_newest(vigil->registry); node; node = older) {
+                older = node->older;
+                if (node->state == NODE_AWAITED && node->await_until_usec <= now)
+                        vigil_tell(vigil, EVENT_AWAIT_EXPIRED, node);
+        }
+        vigil_arm_expiry(vigil);
+        return 0;
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static int vigil_subscribe(Vigil *vigil) {
+        int r = listeners_subscribe(vigil->listeners);
+
+        if (r < 0)
+                return r;
+        return sd_event_add_io(vigil->event, &vigil->announcements,
+                               listeners_event_fd(vigil->listeners), EPOLLIN, vigil_on_announcement,
+                               vigil);
+}
+
+static void vigil_open_evidence(Vigil *vigil) {
+        int r = listeners_new(&vigil->listeners);
+
+        /* Announcements first: what closes after the first look must not be missed. */
+        if (r >= 0) {
+                r = vigil_subscribe(vigil);
+                if (r < 0)
+                        vigil->listeners = listeners_free(vigil->listeners);
+        }
+        if (r < 0)
+                log_debug("sock_diag cannot be opened: %s", strerror(-r));
+        if (cgroups_new(&vigil->cgroups) < 0)
+                log_debug("There is no cgroup v2 here: the units of nodes stay unknown");
+}
+
+int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, Counters *counters,
+              int listener_fd) {
+        _cleanup_(vigil_freep) Vigil *vigil = calloc(1, sizeof *vigil);
+        int r;
+
+        if (!vigil)
+                return -ENOMEM;
+        *vigil = (Vigil){
+                .event = event,
+                .registry = registry,
+                .ledger = ledger,
+                .counters = counters,
+                .listener_fd = listener_fd,
+        };
+        r = sd_event_add_time(event, &vigil->expiry, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC,
+                              vigil_on_expiry, vigil);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(vigil->expiry, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        vigil_open_evidence(vigil);
+        vigil_test_sight(vigil);
+        *ret = TAKE_PTR(vigil);
+        return 0;
+}
+
+Vigil *vigil_free(Vigil *vigil) {
+        if (!vigil)
+                return NULL;
+        sd_event_source_disable_unref(vigil->expiry);
+        sd_event_source_disable_unref(vigil->announcements);
+        cgroups_free(vigil->cgroups);
+        listeners_free(vigil->listeners);
+        free(vigil);
+        return NULL;
+}
+
+/* --- who asks --------------------------------------------------------------------------------- */
+
+bool vigil_is_local(Vigil *vigil, Conn *conn) {
+        const struct sockaddr *local;
+        Address peer, own;
+        SocketFacts facts;
+
+        if (address_from_sockaddr(conn_peer(conn), &peer, NULL) < 0)
+                return conn_kind(conn) == CONN_CONTROL;
+        if (address_is_loopback(&peer))
+                return true;
+        local = conn_local(conn);
+        if (!local || address_from_sockaddr(local, &own, NULL) < 0)
+                return false;
+        if (address_equal(&peer, &own))
+                return true;
+        return !vigil->is_blind &&
+               listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) == 0;
+}
+
+static bool cookie_is_claimed(uint64_t cookie, void *userdata) {
+        return registry_find_by_cookie(userdata, cookie) != NULL;
+}
+
+void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
+        const struct sockaddr *local = conn_local(conn);
+        SocketFacts facts;
+
+        event->peer = (NodePeer){ .uid = NODE_UID_UNKNOWN };
+        event->listener = (NodeListener){ 0 };
+        event->unit = NULL;
+        if (vigil->is_blind || !local ||
+            listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) < 0)
+                return;
+        event->peer = (NodePeer){ .uid = facts.uid, .cgroup_id = facts.cgroup_id };
+        if (listeners_find_listener(vigil->listeners, event->info.port, facts.ipv6, &event->peer,
+                                    cookie_is_claimed, vigil->registry, &event->listener) < 0)
+                event->listener = (NodeListener){ 0 };
+        if (vigil->cgroups && facts.cgroup_id != 0 &&
+            cgroups_find_unit(vigil->cgroups, facts.cgroup_id, &event->unit) < 0)
+                event->unit = NULL;
+}
+
+/* True if `holder` has left the registry. */
+static bool vigil_settle(Vigil *vigil, Node *holder) {
+        bool was_awaited = holder->state == NODE_AWAITED;
+
+        if (holder->connection && conn_has_ended(holder->connection)) {
+                vigil_tell(vigil, EVENT_CONNECTION_ENDED, holder);
+                return true;
+        }
+        if (vigil_knows_gone(vigil, holder)) {
+                vigil_tell(vigil, EVENT_LISTENER_GONE, holder);
+                return was_awaited;
+        }
+        return false;
+}
+
+void vigil_settle_holders(Vigil *vigil, const char *name, size_t n_name, const Address *scope) {
+        Node *holder = NULL;
+
+        /* One that has left cannot be stepped on from. */
+        while ((holder = registry_find_conflict(vigil->registry, name, n_name, scope, holder)))
+                if (vigil_settle(vigil, holder))
+                        holder = NULL;
+}
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+static ListenerEvidence vigil_evidence_of(Vigil *vigil, const Node *node,
+                                          const SocketFacts *snapshot, size_t n_snapshot) {
+        const SocketFacts *facts;
+        int r;
+
+        if (vigil->is_blind || node->listener.cookie == 0)
+                return LISTENER_UNKNOWN;
+        facts = listeners_snapshot_find(snapshot, n_snapshot, node->listener.cookie);
+        if (facts && facts->local_port == node->info.port)
+                return LISTENER_ALIVE;
+        r = listeners_is_alive(vigil->listeners, &node->listener, node->info.port);
+        if (r < 0)
+                return LISTENER_UNKNOWN;
+        return r > 0 ? LISTENER_ALIVE : LISTENER_GONE;
+}
+
+static void vigil_reconcile_node(Vigil *vigil, Node **node, const ReconcileFacts *facts) {
+        ReconcileVerdict verdict = reconcile_plan(facts);
+        Node *kept;
+
+        if (!verdict.keep) {
+                ledger_note_ended(vigil->ledger, *node, verdict.end,
+                                  vigil_now(vigil, CLOCK_REALTIME));
+                registry_restore_former(vigil->registry, node);
+                return;
+        }
+        kept = *node;
+        kept->await_until_usec = verdict.await_until_usec;
+        /* One that is there already has registered while the disk kept us waiting: it is the newer. */
+        if (registry_restore(vigil->registry, node) < 0)
+                return;
+        ledger_note_kept(vigil->ledger, kept);
+        log_debug("%s is kept: %s", kept->info.name, reconcile_reason(facts));
+}
+
+void vigil_reconcile(Vigil *vigil, StoreLoaded *loaded, const char *boot_id) {
+        _cleanup_(freep) SocketFacts *snapshot = NULL;
+        size_t n_snapshot = 0;
+        ReconcileFacts facts = {
+                .other_boot = boot_id && loaded->boot_id && strcmp(boot_id, loaded->boot_id) != 0,
+                .now_monotonic_usec = vigil_now(vigil, CLOCK_MONOTONIC),
+        };
+
+        registry_advance_creation(vigil->registry, loaded->first_creation);
+        if (!vigil->is_blind && loaded->n_nodes > 0 &&
+            listeners_snapshot(vigil->listeners, &snapshot, &n_snapshot) < 0)
+                n_snapshot = 0;
+
+        for (size_t i = 0; i < loaded->n_formers; i++)
+                registry_restore_former(vigil->registry, loaded->formers + i);
+        for (size_t i = 0; i < loaded->n_nodes; i++) {
+                facts.listener = vigil_evidence_of(vigil, loaded->nodes[i], snapshot, n_snapshot);
+                vigil_reconcile_node(vigil, loaded->nodes + i, &facts);
+        }
+        ledger_reserve_creations(vigil->ledger);
+        vigil_arm_expiry(vigil);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* P3: keeps the registry true: evidence for newcomers, the reconciliation at start, listeners that close,
+ * awaited nodes that do not come back. */
+#pragma once
+
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "core/registry.h"
+#include "evidence/cgroup.h"
+#include "evidence/listeners.h"
+#include "serve/conn.h"
+#include "serve/counters.h"
+#include "serve/ledger.h"
+#include "state/store.h"
+
+typedef struct Vigil Vigil;
+
+/* Opens the kernel's side and begins to listen to it. `listener_fd` is one of the daemon's own TCP listeners
+ * (-1: it has none), by which the daemon proves that it can see; if it cannot, that is logged and
+ * connections alone count. Borrows `event`, `registry`, `ledger`, `counters`. */
+int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, Counters *counters,
+              int listener_fd);
+Vigil *vigil_free(Vigil *vigil);
+DEFINE_CLEANUP(Vigil *, vigil_free)
+
+/* True if the kernel's word on listeners cannot be had. */
+bool vigil_is_blind(const Vigil *vigil);
+/* "connections and listening sockets", "connections only (...)". */
+const char *vigil_evidence(const Vigil *vigil);
+
+/* True if the peer of `conn` is on this machine: a loopback address, the address it asked on, or a socket
+ * of our kernel. */
+bool vigil_is_local(Vigil *vigil, Conn *conn);
+
+/* What the kernel knows of the one who registers: whose process, which listener, which unit. Fills
+ * event->peer, listener and unit (good until the next call); what is not known stays unknown. */
+void vigil_examine(Vigil *vigil, Conn *conn, Event *event);
+
+/* Looks again whether those who hold `name` at `scope` live, and carries out what has become of them (P4). */
+void vigil_settle_holders(Vigil *vigil, const char *name, size_t n_name, const Address *scope);
+
+/* The reconciliation: every row is kept as awaited, or ended, with the reason. Owns nothing of `loaded` but
+ * what it moves into the registry. `boot_id` of this boot, or NULL. */
+void vigil_reconcile(Vigil *vigil, StoreLoaded *loaded, const char *boot_id);
+
+/* Proves again that it can see, and asks about every listener (SIGHUP). */
+void vigil_look_again(Vigil *vigil);

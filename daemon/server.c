@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows the parts and the order in which they come and go. Decides nothing about nodes.
+ *
+ * The trap: the order at start. The kernel's announcements are subscribed to before anybody is looked at,
+ * and nothing is accepted before the registry is reconciled: clients wait in the listen queue, which no one
+ * of them can tell from an ordinary connection.
+ */
+
+#include "server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+#include <time.h>
+
+#include "log.h"
+#include "notify.h"
+#include "serve/conn.h"
+#include "serve/ledger.h"
+#include "serve/listing.h"
+#include "serve/mapper.h"
+#include "serve/operator.h"
+#include "serve/sockets.h"
+#include "serve/vigil.h"
+#include "state/store.h"
+
+/* Descriptors that are not connections: SQLite's, netlink, the log, and room for what libraries open. */
+#define DESCRIPTORS_RESERVED 64
+/* How long the start waits for a disk that does not let us read (P2). */
+#define LOAD_PATIENCE_USEC (5 * USEC_PER_SEC)
+/* How long the end waits for a disk that does not let us write. */
+#define STOP_PATIENCE_USEC (5 * USEC_PER_SEC)
+/* STATUS= follows the registry with this delay, so that churn does not reach PID 1. */
+#define STATUS_DELAY_USEC (1 * USEC_PER_SEC)
+
+struct Server {
+        const Config *config;
+        sd_event *event;
+        Notify *notify;
+        ListenSockets sockets;
+        Counters counters;
+
+        Registry *registry;
+        Store *store;
+        Ledger *ledger;
+        Vigil *vigil;
+        Conns *conns;
+        Listings *listings;
+        Mapper *mapper;
+        OperatorParts operator_parts;
+
+        sd_event_source *notify_io, *watchdog, *status, *late_load;
+        sd_event_source *signals[3];
+        uint64_t watchdog_usec;
+};
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+/* No limit at 1024: what the machine allows is what we use (P6). */
+static size_t raise_descriptor_limit(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return 1024;
+        if (limit.rlim_cur < limit.rlim_max) {
+                limit.rlim_cur = limit.rlim_max;
+                if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+                        log_warning("The limit of open files cannot be raised: %s", strerror(errno));
+                if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                        return 1024;
+        }
+        return limit.rlim_cur > 1048576 ? 1048576 : (size_t)limit.rlim_cur;
+}
+
+static size_t count_connections_max(size_t n_descriptors) {
+        return n_descriptors > 2 * DESCRIPTORS_RESERVED ? n_descriptors - DESCRIPTORS_RESERVED
+                                                        : n_descriptors / 2;
+}
+
+/* --- sockets ---------------------------------------------------------------------------------- */
+
+static bool server_has_socket(const Server *server, ListenKind kind) {
+        for (size_t i = 0; i < server->sockets.n_sockets; i++)
+                if (server->sockets.sockets[i].kind == kind)
+                        return true;
+        return false;
+}
+
+/* Status is a comfort: without it the nodes are served all the same. */
+static void server_open_control(Server *server) {
+        const char *path = server->config->control_path;
+        int r;
+
+        if (!path || server_has_socket(server, LISTEN_CONTROL))
+                return;
+        r = listen_sockets_open_control(&server->sockets, path);
+        if (r < 0)
+                log_event(LOG_WARNING, LOG_EVENT_SETTING, NULL,
+                          "The control socket %s cannot be opened (%s): 'rollcall status' will not work",
+                          path, strerror(-r));
+}
+
+static void warn_about_loopback(const Config *config) {
+        for (size_t i = 0; i < config->n_listen; i++)
+                if (address_is_any(&config->listen[i].address) ||
+                    address_is_loopback(&config->listen[i].address))
+                        return;
+        log_event(LOG_WARNING, LOG_EVENT_SETTING, NULL,
+                  "No loopback address is listened on: nodes of this machine cannot register");
+}
+
+static int server_open_own_sockets(Server *server) {
+        const Config *config = server->config;
+
+        for (size_t i = 0; i < config->n_listen; i++) {
+                int r = listen_sockets_open(&server->sockets, config->listen + i);
+
+                if (r < 0)
+                        return r;
+        }
+        warn_about_loopback(config);
+        return 0;
+}
+
+static int server_open_sockets(Server *server) {
+        int r = listen_sockets_take_passed(&server->sockets);
+
+        if (r < 0) {
+                log_error("The passed sockets cannot be taken over: %s", strerror(-r));
+                return r;
+        }
+        if (!server_has_socket(server, LISTEN_EPMD)) {
+                r = server_open_own_sockets(server);
+                if (r < 0)
+                        return r;
+        } else if (server->config->epmd_addresses)
+                log_event(LOG_WARNING, LOG_EVENT_SETTING, NULL,
+                          "ERL_EPMD_ADDRESS has no effect: systemd's epmd.socket decides where we listen");
+        server_open_control(server);
+        return 0;
+}
+
+static int server_find_listener_fd(const Server *server) {
+        for (size_t i = 0; i < server->sockets.n_sockets; i++)
+                if (server->sockets.sockets[i].kind == LISTEN_EPMD)
+                        return server->sockets.sockets[i].fd;
+        return -1;
+}
+
+/* --- the words for systemd -------------------------------------------------------------------- */
+
+static void server_describe(const Server *server, char *text, size_t n_text) {
+        size_t n_nodes = registry_n_nodes(server->registry);
+        size_t n_awaited = registry_n_in_state(server->registry, NODE_AWAITED);
+        const char *reason = ledger_degraded_reason(server->ledger);
+
+        snprintf(text, n_text, "%s%s%s%zu node%s, %zu awaited; evidence: %s", reason ? "DEGRADED, " : "",
+                 reason ? reason : "", reason ? "; " : "", n_nodes, n_nodes == 1 ? "" : "s", n_awaited,
+                 vigil_evidence(server->vigil));
+}
+
+static int server_on_notify_writable(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        Server *server = userdata;
+
+        (void)fd;
+        (void)events;
+        notify_flush(server->notify);
+        return notify_is_pending(server->notify) ? 0
+                                                 : sd_event_source_set_enabled(source, SD_EVENT_OFF);
+}
+
+static void server_watch_notify(Server *server) {
+        if (server->notify_io && notify_is_pending(server->notify))
+                sd_event_source_set_enabled(server->notify_io, SD_EVENT_ON);
+}
+
+static int server_on_status(sd_event_source *source, uint64_t usec, void *userdata) {
+        Server *server = userdata;
+        char text[512];
+
+        (void)source;
+        (void)usec;
+        server_describe(server, text, sizeof text);
+        notify_status(server->notify, text);
+        server_watch_notify(server);
+        return 0;
+}
+
+static void server_on_change(void *userdata) {
+        Server *server = userdata;
+        int enabled = SD_EVENT_OFF;
+        uint64_t now = 0;
+
+        if (!server->status || sd_event_source_get_enabled(server->status, &enabled) < 0 ||
+            enabled != SD_EVENT_OFF)
+                return;
+        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
+        sd_event_source_set_time(server->status, now + STATUS_DELAY_USEC);
+        sd_event_source_set_enabled(server->status, SD_EVENT_ONESHOT);
+}
+
+static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
+        Server *server = userdata;
+
+        notify_watchdog(server->notify);
+        server_watch_notify(server);
+        sd_event_source_set_time(source, usec + server->watchdog_usec / 2);
+        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int server_set_up_notify(Server *server) {
+        uint64_t now = 0;
+        int r;
+
+        r = sd_event_add_time(server->event, &server->status, CLOCK_MONOTONIC, 0,
+                              100 * USEC_PER_MSEC, server_on_status, server);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(server->status, SD_EVENT_OFF);
+        if (r < 0 || notify_fd(server->notify) < 0)
+                return r;
+
+        r = sd_event_add_io(server->event, &server->notify_io, notify_fd(server->notify), EPOLLOUT,
+                            server_on_notify_writable, server);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(server->notify_io, SD_EVENT_OFF);
+        if (r < 0 || sd_watchdog_enabled(1, &server->watchdog_usec) <= 0)
+                return r;
+        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
+        return sd_event_add_time(server->event, &server->watchdog, CLOCK_MONOTONIC,
+                                 now + server->watchdog_usec / 2, 0, server_on_watchdog, server);
+}
+
+/* --- signals ---------------------------------------------------------------------------------- */
+
+static int server_on_end_signal(sd_event_source *source, const struct signalfd_siginfo *info,
+                                void *userdata) {
+        Server *server = userdata;
+
+        (void)source;
+        log_debug("Ending on signal %u", info->ssi_signo);
+        return sd_event_exit(server->event, 0);
+}
+
+/* SIGHUP: look again at everything outside that we remember: the file, the kernel, our own sight. */
+static int server_on_reload(sd_event_source *source, const struct signalfd_siginfo *info,
+                            void *userdata) {
+        Server *server = userdata;
+        uint64_t now = 0;
+
+        (void)source;
+        (void)info;
+        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
+        notify_reloading(server->notify, now);
+        store_poke(server->store);
+        vigil_look_again(server->vigil);
+        log_info("Looked again at the registry file and at every listening socket");
+        notify_ready(server->notify);
+        server_watch_notify(server);
+        server_on_change(server);
+        return 0;
+}
+
+static int server_block_signals(void) {
+        sigset_t mask;
+
+        sigemptyset(&mask);
+        sigaddset(&mask, SIGTERM);
+        sigaddset(&mask, SIGINT);
+        sigaddset(&mask, SIGHUP);
+        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+                return -errno;
+        return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -errno : 0;
+}
+
+static int server_watch_signals(Server *server) {
+        static const struct {
+                int signal;
+                sd_event_signal_handler_t handler;
+        } handled[] = {
+                { SIGTERM, server_on_end_signal },
+                { SIGINT, server_on_end_signal },
+                { SIGHUP, server_on_reload },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(handled); i++) {
+                int r = sd_event_add_signal(server->event, server->signals + i, handled[i].signal,
+                                            handled[i].handler, server);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+static void server_on_request(void *userdata, Conn *conn, const uint8_t *body, size_t n_body) {
+        Server *server = userdata;
+
+        switch (conn_kind(conn)) {
+        case CONN_EPMD:
+                mapper_on_request(server->mapper, conn, body, n_body);
+                break;
+        case CONN_CONTROL:
+                server->counters.n_control++;
+                operator_on_request(&server->operator_parts, conn, body, n_body);
+                break;
+        }
+}
+
+static void server_on_end(void *userdata, Conn *conn) {
+        Server *server = userdata;
+
+        mapper_on_end(server->mapper, conn);
+}
+
+static void server_on_kill(void *userdata) {
+        Server *server = userdata;
+
+        sd_event_exit(server->event, 0);
+}
+
+/* --- the registry ----------------------------------------------------------------------------- */
+
+static int server_open_store(Server *server) {
+        const Config *config = server->config;
+        StoreOptions options = {
+                .path = config->state_mode == STATE_NONE ? NULL : config->state_path,
+                .boot_id = config->boot_id,
+                .history_days = config->history_days,
+                .history_rows = config->history_rows,
+                .history_per_name = config->history_per_name,
+        };
+        pid_t holder = 0;
+        int r = store_new(&server->store, &options, &holder);
+
+        if (r != -EBUSY)
+                return r;
+        if (config->state_mode == STATE_EXPLICIT) {
+                log_error("The registry %s is in use by process %d. End that one, or choose another file",
+                          options.path, (int)holder);
+                return r;
+        }
+        log_event(LOG_ERR, LOG_EVENT_DEGRADED, NULL,
+                  "The registry %s is in use by process %d: names are kept in memory only",
+                  options.path, (int)holder);
+        options.path = NULL;
+        return store_new(&server->store, &options, &holder);
+}
+
+static void server_take_loaded(Server *server) {
+        _cleanup_(store_loaded_freep) StoreLoaded *loaded = store_take_loaded(server->store);
+
+        if (!loaded)
+                return;
+        vigil_reconcile(server->vigil, loaded, server->config->boot_id);
+}
+
+/* The disk has at last let us read: what is registered meanwhile counts more than what is in the file. */
+static int server_on_late_load(sd_event_source *source, uint64_t usec, void *userdata) {
+        Server *server = userdata;
+
+        if (store_wait_loaded(server->store, 0) < 0) {
+                sd_event_source_set_time(source, usec + USEC_PER_SEC);
+                return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        }
+        server_take_loaded(server);
+        ledger_write_whole(server->ledger);
+        return 0;
+}
+
+static int server_load(Server *server) {
+        uint64_t now = 0;
+
+        if (store_wait_loaded(server->store, LOAD_PATIENCE_USEC) == 0) {
+                server_take_loaded(server);
+                /* A file that could not be read gives nothing: creations then begin at the time (P5). */
+                if (registry_next_creation(server->registry) == REGISTRY_CREATION_MIN)
+                        registry_advance_creation(server->registry, (uint32_t)time(NULL));
+                return 0;
+        }
+        registry_advance_creation(server->registry, (uint32_t)time(NULL));
+        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
+        return sd_event_add_time(server->event, &server->late_load, CLOCK_MONOTONIC,
+                                 now + USEC_PER_SEC, 0, server_on_late_load, server);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static int server_build_state(Server *server, const RegistryLimits *limits) {
+        int r = registry_new(&server->registry, limits);
+
+        if (r >= 0)
+                r = server_open_store(server);
+        if (r >= 0)
+                r = ledger_new(&server->ledger, server->event, server->registry, server->store,
+                               &server->counters, server_on_change, server);
+        if (r >= 0)
+                r = vigil_new(&server->vigil, server->event, server->registry, server->ledger,
+                              &server->counters, server_find_listener_fd(server));
+        return r;
+}
+
+static int server_build_service(Server *server, size_t n_conns_max) {
+        const Config *config = server->config;
+        int r;
+
+        r = conns_new(&server->conns, server->event,
+                      &(ConnOptions){
+                              .packet_timeout_usec = config->packet_timeout_usec,
+                              .n_conns_max = n_conns_max,
+                              .delay_accept_sec = config->delay_accept_sec,
+                              .delay_write_sec = config->delay_write_sec,
+                      },
+                      &(ConnHandler){ server_on_request, server_on_end, server }, &server->counters);
+        if (r >= 0)
+                r = listings_new(&server->listings);
+        if (r >= 0)
+                r = mapper_new(&server->mapper,
+                               &(MapperParts){ server->registry, server->ledger, server->vigil,
+                                               server->conns, server->listings, &server->counters },
+                               &(MapperOptions){ config->lookup_from, config->list_from,
+                                                 config->relaxed_command_check, server_on_kill,
+                                                 server });
+        return r;
+}
+
+static uint64_t now_realtime_usec(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_REALTIME, &ts);
+        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void server_seat_operator(Server *server, size_t n_nodes_per_uid_max) {
+        server->operator_parts = (OperatorParts){
+                .registry = server->registry,
+                .sockets = &server->sockets,
+                .store = server->store,
+                .ledger = server->ledger,
+                .vigil = server->vigil,
+                .conns = server->conns,
+                .counters = &server->counters,
+                .boot_id = server->config->boot_id,
+                .started_usec = now_realtime_usec(),
+                .n_nodes_per_uid_max = n_nodes_per_uid_max,
+        };
+}
+
+static int server_build(Server *server) {
+        size_t n_conns_max = count_connections_max(raise_descriptor_limit());
+        RegistryLimits limits = {
+                .n_nodes_max = n_conns_max,
+                .n_nodes_per_uid_max = server->config->n_nodes_per_uid_max
+                                               ? server->config->n_nodes_per_uid_max
+                                               : n_conns_max / 2,
+        };
+        int r = server_build_state(server, &limits);
+
+        if (r >= 0)
+                r = server_load(server);
+        if (r >= 0)
+                ledger_check_health(server->ledger);
+        if (r >= 0)
+                r = server_build_service(server, n_conns_max);
+        if (r >= 0)
+                r = server_set_up_notify(server);
+        server_seat_operator(server, limits.n_nodes_per_uid_max);
+        return r;
+}
+
+int server_new(Server **ret, const Config *config) {
+        _cleanup_(server_freep) Server *server = calloc(1, sizeof *server);
+        int r;
+
+        if (!server)
+                return -ENOMEM;
+        server->config = config;
+        r = server_block_signals();
+        if (r >= 0)
+                r = sd_event_new(&server->event);
+        if (r >= 0)
+                r = server_watch_signals(server);
+        if (r >= 0)
+                r = notify_new(&server->notify);
+        if (r < 0) {
+                log_error("The daemon cannot be set up: %s", strerror(-r));
+                return r;
+        }
+        r = server_open_sockets(server);
+        if (r < 0)
+                return r;
+        r = server_build(server);
+        if (r < 0) {
+                if (r != -EBUSY)
+                        log_error("The daemon cannot be set up: %s", strerror(-r));
+                return r;
+        }
+        *ret = TAKE_PTR(server);
+        return 0;
+}
+
+static void server_stop_store(Server *server) {
+        if (!server->store)
+                return;
+        if (store_stop(server->store, STOP_PATIENCE_USEC) < 0)
+                log_event(LOG_ERR, LOG_EVENT_REGISTRY_FILE, NULL,
+                          "Ending although the disk has not taken the last changes within %u s",
+                          (unsigned)(STOP_PATIENCE_USEC / USEC_PER_SEC));
+        server->store = store_free(server->store);
+}
+
+Server *server_free(Server *server) {
+        if (!server)
+                return NULL;
+        mapper_free(server->mapper);
+        listings_free(server->listings);
+        server->ledger = ledger_free(server->ledger);
+        conns_free(server->conns);
+        vigil_free(server->vigil);
+        server_stop_store(server);
+        registry_free(server->registry);
+        listen_sockets_done(&server->sockets);
+        for (size_t i = 0; i < ELEMENTS(server->signals); i++)
+                sd_event_source_disable_unref(server->signals[i]);
+        sd_event_source_disable_unref(server->late_load);
+        sd_event_source_disable_unref(server->status);
+        sd_event_source_disable_unref(server->watchdog);
+        sd_event_source_disable_unref(server->notify_io);
+        notify_free(server->notify);
+        sd_event_unref(server->event);
+        free(server);
+        return NULL;
+}
+
+static int server_open_doors(Server *server) {
+        for (size_t i = 0; i < server->sockets.n_sockets; i++) {
+                ListenSocket *entry = server->sockets.sockets + i;
+                int r = conns_add_listener(server->conns, &entry->fd,
+                                           entry->kind == LISTEN_EPMD ? CONN_EPMD : CONN_CONTROL,
+                                           entry->port);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* Whoever started us in another way than by systemd may wait for this. */
+static void server_tell_ready_fd(const Server *server) {
+        int fd = server->config->ready_fd;
+
+        if (fd < 0)
+                return;
+        if (write(fd, "READY\n", 6) < 0)
+                log_warning("Nobody reads --ready-fd %d: %s", fd, strerror(errno));
+        close(fd);
+}
+
+static void server_announce(Server *server) {
+        char text[512];
+
+        server_describe(server, text, sizeof text);
+        log_event(LOG_INFO, LOG_EVENT_STARTED, NULL, "rollcalld " PACKAGE_VERSION " is ready: %s", text);
+        for (size_t i = 0; i < server->sockets.n_sockets; i++)
+                log_debug("Listening on %s",
+                          listen_socket_format(server->sockets.sockets + i, text, sizeof text));
+        server_describe(server, text, sizeof text);
+        notify_status(server->notify, text);
+        notify_ready(server->notify);
+        server_watch_notify(server);
+        server_tell_ready_fd(server);
+}
+
+int server_run(Server *server) {
+        int r = server_open_doors(server);
+
+        if (r < 0) {
+                log_error("The sockets cannot be watched: %s", strerror(-r));
+                return r;
+        }
+        server_announce(server);
+        r = sd_event_loop(server->event);
+        notify_stopping(server->notify);
+        if (r < 0)
+                log_error("The event loop has failed: %s", strerror(-r));
+        log_event(LOG_INFO, LOG_EVENT_STOPPED, NULL, "Ending; %zu nodes will be awaited at the next start",
+                  registry_n_nodes(server->registry));
+        return r;
+}
