@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an answer to CONTROL_STATUS says, taken out of its bytes. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "connection.h"
+
+typedef struct StringList {
+        char **texts; /* clean; owned */
+        size_t n_texts;
+} StringList;
+
+typedef struct StatusSocket {
+        char *address, *origin; /* owned; NULL: not told */
+} StatusSocket;
+
+typedef struct StatusCounter {
+        char *name; /* owned */
+        uint64_t value;
+} StatusCounter;
+
+/* The numbers that a daemon may leave out: an older one does not know all. */
+typedef enum StatusNumber {
+        STATUS_PID,
+        STATUS_STARTED_USEC,
+        STATUS_REGISTRY_BYTES,
+        STATUS_WAL_BYTES,
+        STATUS_SCHEMA_VERSION,
+        STATUS_N_NODES,
+        STATUS_N_AWAITED,
+        STATUS_N_STOPPING,
+        STATUS_N_CONNECTIONS,
+        STATUS_N_CONNECTIONS_MAX,
+        STATUS_REVISION,
+        STATUS_COMMITTED_REVISION,
+        STATUS_NODES_PER_UID_MAX,
+        _STATUS_NUMBER_N,
+} StatusNumber;
+
+typedef enum StatusText {
+        STATUS_PROGRAM_VERSION,
+        STATUS_REGISTRY_PATH,
+        STATUS_REGISTRY_HEALTH,
+        STATUS_REGISTRY_DETAIL,
+        STATUS_BOOT_ID,
+        STATUS_BLIND,
+        _STATUS_TEXT_N,
+} StatusText;
+
+typedef struct StatusFacts {
+        bool has_number[_STATUS_NUMBER_N];
+        uint64_t numbers[_STATUS_NUMBER_N];
+        char *texts[_STATUS_TEXT_N]; /* owned; NULL: not told */
+        StringList degraded, evidence;
+        StatusSocket *sockets;
+        size_t n_sockets;
+        StatusCounter *counters;
+        size_t n_counters;
+} StatusFacts;
+
+void status_facts_done(StatusFacts *facts);
+/* Texts are cleaned for JSON or for people (text.h). 0, -EBADMSG where there is no status in the answer,
+ * -ENOMEM. Writes `*ret` on success only. */
+int status_facts_read(const Answer *answer, bool for_json, StatusFacts *ret);
