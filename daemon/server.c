@@ -53,7 +53,7 @@ struct Server {
         Mapper *mapper;
         OperatorParts operator_parts;
 
-        sd_event_source *notify_io, *watchdog, *status, *late_load;
+        sd_event_source *notify_io, *watchdog, *status;
         sd_event_source *signals[3];
         uint64_t watchdog_usec;
 };
@@ -352,41 +352,23 @@ static int server_open_store(Server *server) {
         return store_new(&server->store, &options, &holder);
 }
 
-static void server_take_loaded(Server *server) {
-        _cleanup_(store_loaded_freep) StoreLoaded *loaded = store_take_loaded(server->store);
+/* Also when the disk lets us read late: what was registered meanwhile counts more than what is in the file. */
+static void server_on_loaded(void *userdata, StoreLoaded *loaded) {
+        Server *server = userdata;
 
-        if (!loaded)
-                return;
         vigil_reconcile(server->vigil, loaded, server->config->boot_id);
 }
 
-/* The disk has at last let us read: what is registered meanwhile counts more than what is in the file. */
-static int server_on_late_load(sd_event_source *source, uint64_t usec, void *userdata) {
-        Server *server = userdata;
+static void server_load(Server *server) {
+        _cleanup_(store_loaded_freep) StoreLoaded *loaded = NULL;
 
-        if (store_wait_loaded(server->store, 0) < 0) {
-                sd_event_source_set_time(source, usec + USEC_PER_SEC);
-                return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-        }
-        server_take_loaded(server);
-        ledger_write_whole(server->ledger);
-        return 0;
-}
-
-static int server_load(Server *server) {
-        uint64_t now = 0;
-
-        if (store_wait_loaded(server->store, LOAD_PATIENCE_USEC) == 0) {
-                server_take_loaded(server);
-                /* A file that could not be read gives nothing: creations then begin at the time (P5). */
-                if (registry_next_creation(server->registry) == REGISTRY_CREATION_MIN)
-                        registry_advance_creation(server->registry, (uint32_t)time(NULL));
-                return 0;
-        }
-        registry_advance_creation(server->registry, (uint32_t)time(NULL));
-        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        return sd_event_add_time(server->event, &server->late_load, CLOCK_MONOTONIC,
-                                 now + USEC_PER_SEC, 0, server_on_late_load, server);
+        if (store_wait_loaded(server->store, LOAD_PATIENCE_USEC) == 0)
+                loaded = store_take_loaded(server->store);
+        if (loaded)
+                server_on_loaded(server, loaded);
+        else /* creations begin at the time, as in a fresh file (P5) */
+                registry_advance_creation(server->registry, (uint32_t)time(NULL));
+        ledger_check_health(server->ledger);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -398,7 +380,8 @@ static int server_build_state(Server *server, const RegistryLimits *limits) {
                 r = server_open_store(server);
         if (r >= 0)
                 r = ledger_new(&server->ledger, server->event, server->registry, server->store,
-                               &server->counters, server_on_change, server);
+                               &server->counters,
+                               &(LedgerHandler){ server_on_change, server_on_loaded, server });
         if (r >= 0)
                 r = vigil_new(&server->vigil, server->event, server->registry, server->ledger,
                               &server->counters, server_find_listener_fd(server));
@@ -461,12 +444,10 @@ static int server_build(Server *server) {
         };
         int r = server_build_state(server, &limits);
 
-        if (r >= 0)
-                r = server_load(server);
-        if (r >= 0)
-                ledger_check_health(server->ledger);
-        if (r >= 0)
-                r = server_build_service(server, n_conns_max);
+        if (r < 0)
+                return r;
+        server_load(server);
+        r = server_build_service(server, n_conns_max);
         if (r >= 0)
                 r = server_set_up_notify(server);
         server_seat_operator(server, limits.n_nodes_per_uid_max);
@@ -527,7 +508,6 @@ Server *server_free(Server *server) {
         listen_sockets_done(&server->sockets);
         for (size_t i = 0; i < ELEMENTS(server->signals); i++)
                 sd_event_source_disable_unref(server->signals[i]);
-        sd_event_source_disable_unref(server->late_load);
         sd_event_source_disable_unref(server->status);
         sd_event_source_disable_unref(server->watchdog);
         sd_event_source_disable_unref(server->notify_io);

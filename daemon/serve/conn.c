@@ -209,6 +209,8 @@ void conn_finish(Conn *conn) {
         conn->timer = sd_event_source_disable_unref(conn->timer);
         close_fdp(&conn->fd);
         conn->fd = -1;
+        /* Now, not when it is reaped: whoever sheds readers counts on what they held being free. */
+        conn->blob = blob_unref(conn->blob);
         conn_list_append(&conns->finished, conn);
         if (conns->depth == 0)
                 sd_event_source_set_enabled(conns->reaper, SD_EVENT_ONESHOT);

@@ -22,8 +22,7 @@ struct Ledger {
         Registry *registry;
         Store *store;
         Counters *counters;
-        LedgerChanged on_change;
-        void *userdata;
+        LedgerHandler handler;
 
         sd_event_source *written; /* the store has something to say */
         sd_event_source *patience;
@@ -148,7 +147,7 @@ void ledger_check_health(Ledger *ledger) {
                 log_event(LOG_NOTICE, LOG_EVENT_HEALED, NULL,
                           "The registry file is whole again: every name is on disk");
         ledger->is_health_told = true;
-        ledger->on_change(ledger->userdata);
+        ledger->handler.on_change(ledger->handler.userdata);
 }
 
 static int ledger_on_impatient(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -171,7 +170,7 @@ static int ledger_on_impatient(sd_event_source *source, uint64_t usec, void *use
         return 0;
 }
 
-void ledger_write_whole(Ledger *ledger) {
+static void ledger_write_whole(Ledger *ledger) {
         size_t n_nodes = registry_n_nodes(ledger->registry), n = 0;
         _cleanup_(freep) Node **nodes = calloc(n_nodes ? n_nodes : 1, sizeof *nodes);
 
@@ -182,6 +181,21 @@ void ledger_write_whole(Ledger *ledger) {
                 nodes[n++] = node;
         store_submit_whole(ledger->store, registry_revision(ledger->registry), nodes, n,
                            registry_reserved_creation(ledger->registry));
+}
+
+static void ledger_take_notices(Ledger *ledger) {
+        char notice[STORE_NOTICE_MAX];
+
+        while (store_take_notice(ledger->store, notice))
+                log_event(LOG_WARNING, LOG_EVENT_REGISTRY_FILE, NULL, "%s", notice);
+}
+
+/* Before the whole is written, lest that loses what was read. */
+static void ledger_take_loaded(Ledger *ledger) {
+        _cleanup_(store_loaded_freep) StoreLoaded *loaded = store_take_loaded(ledger->store);
+
+        if (loaded)
+                ledger->handler.on_loaded(ledger->handler.userdata, loaded);
 }
 
 static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -200,6 +214,8 @@ static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, v
                 ledger->is_hanging = false;
                 store_set_hanging(ledger->store, false);
         }
+        ledger_take_notices(ledger);
+        ledger_take_loaded(ledger);
         if (store_wants_whole(ledger->store))
                 ledger_write_whole(ledger);
         ledger_check_health(ledger);
@@ -211,7 +227,7 @@ static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, v
 /* --- life ------------------------------------------------------------------------------------- */
 
 int ledger_new(Ledger **ret, sd_event *event, Registry *registry, Store *store, Counters *counters,
-               LedgerChanged on_change, void *userdata) {
+               const LedgerHandler *handler) {
         _cleanup_(ledger_freep) Ledger *ledger = calloc(1, sizeof *ledger);
         int r;
 
@@ -222,8 +238,7 @@ int ledger_new(Ledger **ret, sd_event *event, Registry *registry, Store *store, 
                 .registry = registry,
                 .store = store,
                 .counters = counters,
-                .on_change = on_change,
-                .userdata = userdata,
+                .handler = *handler,
         };
         r = sd_event_add_io(event, &ledger->written, store_event_fd(store), EPOLLIN, ledger_on_written,
                             ledger);
@@ -363,7 +378,7 @@ static void ledger_carry_change(Ledger *ledger, Change *change, uint64_t now_use
         log_change(change, state_before);
         if (change->kind == CHANGE_END)
                 ledger_drop_connection(ledger, change->node);
-        ledger->on_change(ledger->userdata);
+        ledger->handler.on_change(ledger->handler.userdata);
 }
 
 int ledger_carry(Ledger *ledger, const Event *event, Reply *ret_reply) {
@@ -400,7 +415,7 @@ void ledger_note_kept(Ledger *ledger, const Node *node) {
         store_submit_put(ledger->store, registry_revision(ledger->registry), node);
         log_event(LOG_INFO, LOG_EVENT_NODE_AWAITED, &fields, "%s at port %u is awaited", node->info.name,
                   node->info.port);
-        ledger->on_change(ledger->userdata);
+        ledger->handler.on_change(ledger->handler.userdata);
 }
 
 void ledger_note_ended(Ledger *ledger, const Node *node, NodeEnd end, uint64_t now_usec) {

@@ -12,12 +12,17 @@
 
 typedef struct Ledger Ledger;
 
-/* Called when the registry, or whether it is degraded, has changed in a way that STATUS= shows. */
-typedef void (*LedgerChanged)(void *userdata);
+typedef struct LedgerHandler {
+        /* The registry, or whether it is degraded, has changed in a way that STATUS= shows. */
+        void (*on_change)(void *userdata);
+        /* The disk has let us read the file after the start had stopped waiting for it. Borrows `loaded`. */
+        void (*on_loaded)(void *userdata, StoreLoaded *loaded);
+        void *userdata;
+} LedgerHandler;
 
 /* Borrows all it is given. Watches the store from now on. */
 int ledger_new(Ledger **ret, sd_event *event, Registry *registry, Store *store, Counters *counters,
-               LedgerChanged on_change, void *userdata);
+               const LedgerHandler *handler);
 Ledger *ledger_free(Ledger *ledger);
 DEFINE_CLEANUP(Ledger *, ledger_free)
 
@@ -33,8 +38,6 @@ void ledger_answer_when_written(Ledger *ledger, Conn *conn);
 /* For the reconciliation at start, which brings rows that the registry does not have yet. */
 void ledger_note_kept(Ledger *ledger, const Node *node);
 void ledger_note_ended(Ledger *ledger, const Node *node, NodeEnd end, uint64_t now_usec);
-/* Has the file written anew from what is in memory. */
-void ledger_write_whole(Ledger *ledger);
 /* Reserves the next block of creations if it is time (P5). */
 void ledger_reserve_creations(Ledger *ledger);
 

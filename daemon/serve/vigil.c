@@ -352,19 +352,20 @@ static ListenerEvidence vigil_evidence_of(Vigil *vigil, const Node *node,
 
 static void vigil_reconcile_node(Vigil *vigil, Node **node, const ReconcileFacts *facts) {
         ReconcileVerdict verdict = reconcile_plan(facts);
-        Node *kept;
+        uint64_t now = vigil_now(vigil, CLOCK_REALTIME);
+        Node *kept = *node;
 
+        kept->await_until_usec = verdict.await_until_usec;
         if (!verdict.keep) {
-                ledger_note_ended(vigil->ledger, *node, verdict.end,
-                                  vigil_now(vigil, CLOCK_REALTIME));
+                ledger_note_ended(vigil->ledger, *node, verdict.end, now);
                 registry_restore_former(vigil->registry, node);
                 return;
         }
-        kept = *node;
-        kept->await_until_usec = verdict.await_until_usec;
         /* One that is there already has registered while the disk kept us waiting: it is the newer. */
-        if (registry_restore(vigil->registry, node) < 0)
+        if (registry_restore(vigil->registry, node) < 0) {
+                ledger_note_ended(vigil->ledger, *node, NODE_END_REPLACED, now);
                 return;
+        }
         ledger_note_kept(vigil->ledger, kept);
         log_debug("%s is kept: %s", kept->info.name, reconcile_reason(facts));
 }
