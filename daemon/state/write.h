@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A change on its way to disk, with copies of all it needs. Plain data. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/node.h"
+#include "util.h"
+
+typedef enum WriteKind {
+        WRITE_PUT,       /* nodes[0] is registered, or has changed */
+        WRITE_END,       /* nodes[0] is not registered any more */
+        WRITE_CREATIONS, /* creations are reserved; also the moment from which rows are of this boot */
+        WRITE_WHOLE,     /* `nodes` is all there is; with it, as WRITE_CREATIONS */
+} WriteKind;
+
+typedef struct Write {
+        struct Write *next; /* in the order in which they must reach the file */
+        WriteKind kind;
+        uint64_t revision; /* the registry's, which the file has reached with this change */
+        size_t n_bytes;    /* of memory, all told */
+        Node **nodes;      /* owned */
+        size_t n_nodes;
+        NodeEnd end;             /* WRITE_END: why */
+        uint64_t until_usec;     /* WRITE_END: when, CLOCK_REALTIME */
+        uint32_t reserved_until; /* WRITE_CREATIONS, WRITE_WHOLE */
+        uint64_t n_losses;       /* WRITE_WHOLE: those that it makes good (see channel.h) */
+} Write;
+
+/* With copies of `nodes`. NULL: ENOMEM. */
+Write *write_new(WriteKind kind, uint64_t revision, Node *const *nodes, size_t n_nodes);
+/* Takes NULL. What follows it in its list is left alone. */
+Write *write_free(Write *write);
+DEFINE_CLEANUP(Write *, write_free)

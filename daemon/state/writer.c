@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows in which order the disk is asked, and what follows when it does not do as asked: wait and try
+ * again, open anew, set aside, serve around (P1, P2, P5). Does not know any SQL, nor who waits for it.
+ *
+ * The trap: SQLite goes on committing into a file that was deleted. So a commit counts only after a look
+ * whether the file is still at its path, and a group of changes is kept until then.
+ */
+
+#include "state/writer.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "state/aside.h"
+#include "state/creation.h"
+#include "state/database.h"
+#include "state/lockfile.h"
+
+/* A failure is tried again after 0.25 s, 0.5 s, ... 5 s. New work does not hasten it: a disk that fails is
+ * asked at a bounded rate. */
+#define RETRY_MIN_USEC (USEC_PER_SEC / 4)
+#define RETRY_MAX_USEC (5 * USEC_PER_SEC)
+/* Is the file still there? May the log be cut? */
+#define TICK_USEC USEC_PER_SEC
+/* History is brought within its bounds so often, and after so many tenures. */
+#define TRIM_USEC (60 * USEC_PER_SEC)
+#define TRIM_TENURES 256
+/* A disk that damages each new file is not given more of them than that. */
+#define ASIDE_INTERVAL_USEC (10 * USEC_PER_SEC)
+/* The check of all pages gives way to work so many times, then it takes its time. */
+#define CHECK_INTERRUPTIONS_MAX 10
+
+struct Writer {
+        Channel *channel;
+        char *path;
+        char *lock_path;
+        Lockfile *lock;
+        Database *database;
+        Group group; /* taken from the queue, not yet on disk */
+        Wake wake;
+        uint32_t creations; /* P5: the latest mark that was found or asked for */
+
+        bool has_told;    /* something was loaded, or nothing could be */
+        bool has_loaded;  /* the rows of this run's first file were handed over */
+        bool needs_whole; /* the next file that is opened will not have all */
+        bool owes_loss;   /* this one does not, and the loop is yet to be told */
+        bool needs_check; /* of all its pages */
+        unsigned n_check_interruptions;
+        bool must_trim;
+
+        unsigned n_failed; /* in a row */
+        uint64_t retry_at, tick_at, trim_at, aside_at; /* CLOCK_MONOTONIC */
+        char detail[256];
+};
+
+static uint64_t now_of(clockid_t clock) {
+        struct timespec now;
+
+        clock_gettime(clock, &now);
+        return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* --- life ----------------------------------------------------------------------------------------- */
+
+int writer_new(Writer **ret, Channel *channel, const StoreOptions *options) {
+        _cleanup_(writer_freep) Writer *writer = calloc(1, sizeof *writer);
+        DatabaseOptions database = {
+                .path = options->path,
+                .boot_id = options->boot_id,
+                .history_days = options->history_days,
+                .history_rows = options->history_rows,
+                .history_per_name = options->history_per_name,
+        };
+
+        if (!writer)
+                return -ENOMEM;
+        writer->channel = channel_ref(channel);
+        writer->path = strdup(options->path);
+        if (!writer->path || asprintf(&writer->lock_path, "%s.lock", options->path) < 0)
+                return -ENOMEM;
+        if (database_new(&writer->database, &database) < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(writer);
+        return 0;
+}
+
+Writer *writer_free(Writer *writer) {
+        if (writer) {
+                database_free(writer->database);
+                lockfile_release(writer->lock);
+                free(writer->lock_path);
+                free(writer->path);
+                channel_unref(writer->channel);
+        }
+        free(writer);
+        return NULL;
+}
+
+/* --- the lock --------------------------------------------------------------------------------------- */
+
+/* Nobody else may have the registry. The lock file may have been deleted, alone or with its directory. */
+static int ensure_lock(Writer *writer) {
+        _cleanup_(lockfile_releasep) Lockfile *former = NULL;
+        pid_t holder_pid = 0;
+        int r;
+
+        if (writer->lock && lockfile_is_in_place(writer->lock))
+                return 0;
+        former = TAKE_PTR(writer->lock);
+        r = lockfile_acquire(&writer->lock, writer->lock_path, &holder_pid);
+        channel_publish_lock(writer->channel, r, holder_pid);
+        if (former)
+                channel_notice(writer->channel, "the lock file %s was deleted or replaced",
+                               writer->lock_path);
+        if (r == 0) {
+                writer->creations =
+                        creation_later(writer->creations, lockfile_creations(writer->lock));
+                return 0;
+        }
+        if (former)
+                database_close(writer->database); /* it may be another daemon's by now */
+        if (r == -EBUSY)
+                snprintf(writer->detail, sizeof writer->detail,
+                         "%s is in use by another daemon (pid %ld)", writer->path, (long)holder_pid);
+        else
+                snprintf(writer->detail, sizeof writer->detail, "cannot lock %s: %s",
+                         writer->lock_path, strerror(-r));
+        return r == -EBUSY ? -EPERM : r; /* -EBUSY is a transaction, which is worth waiting for */
+}
+
+/* P5: beside the registry file, in case that is lost. The file itself will have it, too, so that it is no
+ * failure if this one cannot be written. */
+static void note_creations(Writer *writer) {
+        writer->creations = creation_later(writer->creations, writer->group.reserved_until);
+        (void)lockfile_raise_creations(writer->lock, writer->creations);
+}
+
+/* --- opening ----------------------------------------------------------------------------------------- */
+
+/* Hands over what was read, if only partly or nothing. */
+static int publish_loaded(Writer *writer, DatabaseContent *content) {
+        StoreLoaded *loaded = calloc(1, sizeof *loaded);
+
+        if (!loaded) {
+                database_content_done(content);
+                return -ENOMEM;
+        }
+        loaded->nodes = TAKE_PTR(content->nodes);
+        loaded->n_nodes = content->n_nodes;
+        loaded->formers = TAKE_PTR(content->formers);
+        loaded->n_formers = content->n_formers;
+        loaded->last_serial = content->last_serial;
+        loaded->boot_id = TAKE_PTR(content->boot_id);
+        loaded->first_creation =
+                creation_first(writer->creations, now_of(CLOCK_REALTIME) / USEC_PER_SEC);
+        channel_publish_loaded(writer->channel, loaded);
+        writer->has_told = true;
+        return 0;
+}
+
+static int load(Writer *writer) {
+        DatabaseContent content = { .nodes = NULL };
+        int r, r_publish;
+
+        if (writer->has_loaded)
+                return 0;
+        r = database_load(writer->database, &content);
+        if (r < 0) {
+                database_content_done(&content);
+                return r;
+        }
+        if (content.n_nonsense > 0) {
+                writer->needs_whole = true; /* nobody would ever end those rows */
+                channel_notice(writer->channel, "%s: %zu rows make no sense and are passed over",
+                               writer->path, content.n_nonsense);
+        }
+        r_publish = publish_loaded(writer, &content);
+        if (r_publish < 0)
+                return r_publish;
+        writer->has_loaded = true;
+        return r;
+}
+
+static int open_file(Writer *writer, DatabaseAccess access) {
+        int r = database_open(writer->database, access);
+
+        if (r != 0)
+                return r;
+        writer->creations =
+                creation_later(writer->creations, database_creations(writer->database));
+        r = load(writer);
+        if (r != 0)
+                return r;
+        if (!database_is_read_only(writer->database))
+                return 0;
+        snprintf(writer->detail, sizeof writer->detail, "%s may only be read", writer->path);
+        return -EROFS;
+}
+
+static int ensure_open(Writer *writer) {
+        int r;
+
+        if (database_is_open(writer->database))
+                return 0;
+        r = open_file(writer, DATABASE_WRITE);
+        if (r < 0)
+                database_close(writer->database);
+        if (r != 0)
+                return r;
+        /* What the first file has is what was handed over. Any other one may miss something. */
+        writer->owes_loss = writer->needs_whole;
+        writer->needs_whole = true;
+        writer->needs_check = !database_is_fresh(writer->database);
+        writer->n_check_interruptions = 0;
+        writer->must_trim = true;
+        return 0;
+}
+
+/* --- writing ----------------------------------------------------------------------------------------- */
+
+static void publish_file(Writer *writer) {
+        channel_publish_file(writer->channel, database_file_bytes(writer->database),
+                             database_wal_bytes(writer->database),
+                             database_version(writer->database));
+}
+
+/* Not before the file takes writes again: a whole one costs the loop something, and would wait with the rest. */
+static void tell_loss(Writer *writer) {
+        if (writer->owes_loss)
+                channel_publish_loss(writer->channel);
+        writer->owes_loss = false;
+}
+
+static int commit(Writer *writer) {
+        size_t n_refused;
+        int r;
+
+        if (!writer->group.first)
+                return 0;
+        r = database_write(writer->database, writer->group.first, writer->creations, &n_refused);
+        if (r == 0)
+                r = database_check_place(writer->database); /* P1 */
+        if (r != 0)
+                return r;
+        publish_file(writer);
+        tell_loss(writer);
+        channel_publish_commit(writer->channel, &writer->group, n_refused);
+        if (n_refused > 0)
+                channel_notice(writer->channel, "%s refused %zu rows; they are kept in memory only",
+                               writer->path, n_refused);
+        return 0;
+}
+
+/* --- looking after the file ---------------------------------------------------------------------------- */
+
+static bool is_wanted_elsewhere(void *userdata) {
+        Writer *writer = userdata;
+
+        return writer->n_check_interruptions < CHECK_INTERRUPTIONS_MAX &&
+               channel_is_pressing(writer->channel);
+}
+
+static int check_pages(Writer *writer) {
+        int r;
+
+        if (!writer->needs_check)
+                return 0;
+        r = database_check_pages(writer->database, is_wanted_elsewhere, writer);
+        if (r == DATABASE_E_INTERRUPTED) {
+                writer->n_check_interruptions++;
+                return 0;
+        }
+        writer->needs_check = r != 0;
+        return r;
+}
+
+static int trim(Writer *writer, uint64_t now) {
+        bool is_due = writer->must_trim || now >= writer->trim_at;
+        bool again;
+        int r;
+
+        if (database_n_untrimmed(writer->database) < TRIM_TENURES &&
+            (!is_due || channel_is_pressing(writer->channel)))
+                return 0;
+        r = database_trim(writer->database, now_of(CLOCK_REALTIME), &again);
+        if (r != 0)
+                return r;
+        writer->must_trim = again;
+        writer->trim_at = now + TRIM_USEC;
+        return 0;
+}
+
+/* What can wait, after what could not. */
+static int look_after(Writer *writer) {
+        uint64_t now = now_of(CLOCK_MONOTONIC);
+        bool is_tick = now >= writer->tick_at;
+        int r = 0;
+
+        if (is_tick) {
+                writer->tick_at = now + TICK_USEC;
+                channel_remind(writer->channel);
+                r = database_check_place(writer->database);
+        }
+        if (r == 0)
+                r = database_checkpoint(writer->database, is_tick);
+        if (r == 0)
+                r = trim(writer, now);
+        if (r == 0 && !channel_is_pressing(writer->channel))
+                r = check_pages(writer);
+        if (r == 0 && is_tick)
+                publish_file(writer);
+        return r;
+}
+
+/* --- failures ------------------------------------------------------------------------------------------ */
+
+static const char *get_detail(const Writer *writer) {
+        return writer->detail[0] != '\0' ? writer->detail : database_detail(writer->database);
+}
+
+/* P2: nobody waits for a file that cannot be read. */
+static void tell_nothing(Writer *writer) {
+        DatabaseContent nothing = { .nodes = NULL };
+
+        if (!writer->has_told)
+                (void)publish_loaded(writer, &nothing);
+}
+
+/* Without the lock, which a directory may refuse in which the file can be read. */
+static void load_without_lock(Writer *writer) {
+        if (writer->has_told || writer->lock)
+                return;
+        (void)open_file(writer, DATABASE_READ);
+        database_close(writer->database);
+}
+
+static void fail(Writer *writer, StoreHealth health, uint64_t delay_usec) {
+        tell_nothing(writer);
+        channel_publish_failure(writer->channel, health, get_detail(writer));
+        writer->n_failed++;
+        writer->retry_at = now_of(CLOCK_MONOTONIC) + delay_usec;
+}
+
+static void fail_and_back_off(Writer *writer) {
+        unsigned n_doublings = writer->n_failed < 5 ? writer->n_failed : 5;
+
+        fail(writer, STORE_FAILING, min_u64(RETRY_MIN_USEC << n_doublings, RETRY_MAX_USEC));
+}
+
+/* The file is not for us. It is served around, and looked at again: somebody may put a better one there. */
+static void serve_around(Writer *writer) {
+        database_close(writer->database);
+        channel_drop_group(writer->channel, &writer->group);
+        writer->needs_whole = true;
+        fail(writer, STORE_TOO_NEW, RETRY_MAX_USEC);
+}
+
+static void begin_anew_after_loss(Writer *writer) {
+        channel_notice(writer->channel, "%s; the registry is written anew", get_detail(writer));
+        database_close_lost(writer->database);
+        writer->needs_whole = true;
+        /* At once the first time; then somebody deletes it faster than it can be written. */
+        if (writer->n_failed > 0)
+                fail_and_back_off(writer);
+        else
+                writer->n_failed++;
+}
+
+static void set_aside(Writer *writer) {
+        _cleanup_(freep) char *resolved = NULL;
+        uint64_t now = now_of(CLOCK_MONOTONIC);
+        char name[PATH_MAX];
+        int r;
+
+        database_close(writer->database);
+        writer->needs_whole = true;
+        if (now < writer->aside_at) {
+                fail_and_back_off(writer);
+                return;
+        }
+        resolved = realpath(writer->path, NULL);
+        r = aside_set(resolved ? resolved : writer->path, time(NULL), name);
+        if (r < 0) {
+                snprintf(writer->detail, sizeof writer->detail,
+                         "%s is damaged and cannot be set aside: %s", writer->path, strerror(-r));
+                fail_and_back_off(writer);
+                return;
+        }
+        writer->aside_at = now + ASIDE_INTERVAL_USEC;
+        writer->creations = creation_later(writer->creations, database_salvage_creations(name));
+        aside_prune(resolved ? resolved : writer->path);
+        channel_notice(writer->channel, "%s; it is set aside as %s, and a new one is begun",
+                       get_detail(writer), name);
+}
+
+static void on_failure(Writer *writer, int r) {
+        if (r == DATABASE_E_CORRUPT && database_is_open(writer->database) &&
+            !database_is_read_only(writer->database) &&
+            database_check_place(writer->database) == DATABASE_E_LOST)
+                r = DATABASE_E_LOST; /* what is damaged is not what is at the path now */
+        switch (r) {
+        case DATABASE_E_CORRUPT:
+                set_aside(writer);
+                break;
+        case DATABASE_E_LOST:
+                begin_anew_after_loss(writer);
+                break;
+        case DATABASE_E_TOO_NEW:
+        case DATABASE_E_FOREIGN:
+                serve_around(writer);
+                break;
+        case -EBUSY:
+        case -ENOSPC:
+        case -ENOMEM:
+                /* The file is as good as ever. */
+                fail_and_back_off(writer);
+                break;
+        default:
+                /* After an I/O error nothing is taken for granted. */
+                database_close(writer->database);
+                fail_and_back_off(writer);
+                break;
+        }
+}
+
+static void on_success(Writer *writer) {
+        tell_loss(writer);
+        channel_publish_health(writer->channel, STORE_OK, "");
+        writer->n_failed = 0;
+        writer->retry_at = 0;
+}
+
+/* --- the thread ------------------------------------------------------------------------------------------ */
+
+static int turn(Writer *writer) {
+        int r;
+
+        writer->detail[0] = '\0';
+        r = ensure_lock(writer);
+        if (r != 0) {
+                load_without_lock(writer);
+                return r;
+        }
+        note_creations(writer);
+        r = ensure_open(writer);
+        if (r == 0)
+                r = commit(writer);
+        if (r == 0)
+                r = look_after(writer);
+        return r;
+}
+
+static void wait_for_work(Writer *writer) {
+        bool is_failing = writer->retry_at > 0;
+        uint64_t until = writer->tick_at;
+
+        if (is_failing)
+                until = writer->retry_at;
+        else if (writer->wake.stop || writer->must_trim || !database_is_open(writer->database))
+                until = 0;
+        channel_wait(writer->channel, until, !is_failing, &writer->group, &writer->wake);
+        if (writer->wake.poked)
+                writer->tick_at = 0;
+}
+
+/* Told to stop, what has failed is tried again only if it can succeed soon: at once in a new file, or when
+ * somebody else's transaction is over. */
+static bool has_ended(const Writer *writer, int r) {
+        if (!writer->wake.stop)
+                return false;
+        if (r == 0)
+                return !writer->group.first && !channel_has_changes(writer->channel);
+        return r != -EBUSY && writer->retry_at > 0;
+}
+
+void *writer_run(void *userdata) {
+        _cleanup_(writer_freep) Writer *writer = userdata;
+        int r;
+
+        do {
+                wait_for_work(writer);
+                r = turn(writer);
+                if (r == 0)
+                        on_success(writer);
+                else
+                        on_failure(writer, r);
+        } while (!has_ended(writer, r));
+        if (r == 0)
+                database_close_cleanly(writer->database);
+        database_close(writer->database);
+        writer->lock = lockfile_release(writer->lock);
+        channel_publish_end(writer->channel, r == 0);
+        return NULL;
+}
