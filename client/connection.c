@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control socket: where it is, how it is asked, and what to say where that fails. Knows frames and records
- * (core/control) and the error record; what else is in an answer is for those who asked.
+/* The control socket: where it is, how it is asked, and what to say where that fails. Knows frames
+ * and records (core/control) and the error record; what else is in an answer is for those who
+ * asked.
  *
- * The trap: an answer has no length of its own. It is complete when its last record says so, not when the
- * connection closes, and one that stops before must not be shown as if it were all. */
+ * The trap: an answer has no length of its own. It is complete when its last record says so, not
+ * when the connection closes, and one that stops before must not be shown as if it were all. */
 
 #include "connection.h"
 
@@ -31,8 +32,8 @@ void answer_done(Answer *answer) {
 /* 1 and a record; 0: more bytes are needed; -EBADMSG. */
 static int next_record(const Answer *answer, size_t position, size_t *ret_n, Record *ret) {
         uint8_t kind;
-        int r = control_next_record(answer->data + position, answer->n_data - position, ret_n, &kind,
-                                    &ret->fields, &ret->n_fields);
+        int r = control_next_record(answer->data + position, answer->n_data - position, ret_n,
+                                    &kind, &ret->fields, &ret->n_fields);
 
         if (r <= 0)
                 return r;
@@ -101,7 +102,8 @@ typedef struct Place {
         const char *directory, *rest;
 } Place;
 
-/* "No such file" means that the daemon is not there; anything else (no permission) that it may be. */
+/* "No such file" means that the daemon is not there; anything else (no permission) that it may be.
+ */
 static bool may_exist(const char *path) {
         return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
@@ -121,18 +123,18 @@ static char *find_socket(void) {
 
                 if (!places[i].directory || places[i].directory[0] != '/')
                         continue;
-                if (asprintf(&path, "%.*s/%s", (int)strcspn(places[i].directory, ":"), places[i].directory,
-                             places[i].rest) < 0) {
+                if (asprintf(&path, "%.*s/%s", (int)strcspn(places[i].directory, ":"),
+                             places[i].directory, places[i].rest) < 0) {
                         path = NULL;
                         continue;
                 }
                 if (may_exist(path))
                         return TAKE_PTR(path);
                 if (n_tried < sizeof(tried))
-                        n_tried += (size_t)snprintf(tried + n_tried, sizeof(tried) - n_tried, "%s%s",
-                                                    n_tried > 0 ? " or " : "", path);
+                        n_tried += (size_t)snprintf(tried + n_tried, sizeof(tried) - n_tried,
+                                                    "%s%s", n_tried > 0 ? " or " : "", path);
         }
-        fprintf(stderr, "rollcall: there is no control socket at %s: is rollcalld running? (--control PATH)\n",
+        fprintf(stderr, "rollcall: there is no control socket at %s: is rollcalld running?\n",
                 tried);
         return NULL;
 }
@@ -166,7 +168,8 @@ static RollcallExit complain_connect(const char *path, int error) {
                 return complain(path, "permission denied: members of the group rollcall may ask "
                                       "(as root: usermod -aG rollcall NAME, then log in anew)");
         case EAGAIN: /* SO_SNDTIMEO, while the backlog is full */
-                return complain(path, "rollcalld does not accept connections: it hangs or is overloaded");
+                return complain(path,
+                                "rollcalld does not accept connections: it hangs or is overloaded");
         }
         return complain(path, strerror(error));
 }
@@ -179,9 +182,11 @@ static RollcallExit complain_read(const char *path, int error, size_t n_data) {
                 complain(path, "out of memory");
                 return ROLLCALL_EXIT_FAILED;
         case EBADMSG:
-                return complain(path, "the answer is not of the control protocol: this is no rollcalld");
+                return complain(path,
+                                "the answer is not of the control protocol: this is no rollcalld");
         case ENODATA:
-                return complain(path, n_data > 0 ? "the answer breaks off" : "closed without an answer");
+                return complain(path,
+                                n_data > 0 ? "the answer breaks off" : "closed without an answer");
         }
         return complain(path, strerror(error));
 }

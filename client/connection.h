@@ -32,9 +32,10 @@ typedef struct Answer {
 } Answer;
 
 void answer_done(Answer *answer);
-/* Steps through its records, but for the last, which only says that it ended. `*position` begins at 0. */
+/* Steps through its records, but for the last, which only says that it ended. `*position` begins at
+ * 0. */
 bool answer_next_record(const Answer *answer, size_t *position, Record *ret);
 
-/* Asks the daemon at `path` (NULL: wherever it is found) and waits for the whole answer. 0, or an exit status
- * after one sentence on stderr that says which socket it was and what is wrong. */
+/* Asks the daemon at `path` (NULL: wherever it is found) and waits for the whole answer. 0, or an
+ * exit status after one sentence on stderr that says which socket it was and what is wrong. */
 RollcallExit connection_ask(const char *path, ControlKind request, Answer *ret);

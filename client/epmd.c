@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `epmd`: takes stock epmd's command line and environment apart, and hands the rest to a client's request
- * (epmd_client) or to a server's start (epmd_server).
+/* `epmd`: takes stock epmd's command line and environment apart, and hands the rest to a client's
+ * request (epmd_client) or to a server's start (epmd_server).
  *
- * Knows the flags and their order; the trap is that order: -names, -dump, -started, -kill and -stop NAME must
- * come last, and what stands before them counts. */
+ * Knows the flags and their order; the trap is that order: -names, -dump, -started, -kill and -stop
+ * NAME must come last, and what stands before them counts. */
 
 #include "epmd.h"
 
@@ -65,9 +65,10 @@ static bool parse_number(const char *text, uint32_t max, uint32_t *ret) {
         return true;
 }
 
-/* What stock epmd would have taken for some other number than was meant: 70000 for 4464, 5x for 5. */
+/* What stock epmd takes for another number than was meant: 70000 for 4464, 5x for 5. */
 static int complain_number(const char *flag, const char *text, uint32_t max) {
-        fprintf(stderr, "epmd: %s %s: not a whole number from 1 to %u\n", flag, text, (unsigned)max);
+        fprintf(stderr, "epmd: %s %s: not a whole number from 1 to %u\n", flag, text,
+                (unsigned)max);
         return EXIT_FAILURE;
 }
 
@@ -75,8 +76,8 @@ static bool *switch_at(EpmdOptions *options, size_t offset) {
         return (bool *)((char *)options + offset);
 }
 
-/* Each take_ function returns how many arguments it took; 0: the first is none of its own; -1: the exit
- * status is in `*ret_status`. */
+/* Each take_ function returns how many arguments it took; 0: the first is none of its own; -1: the
+ * exit status is in `*ret_status`. */
 
 static int take_switch(char **args, EpmdOptions *options) {
         if (strcmp(args[0], "-d") == 0 || strcmp(args[0], "-debug") == 0) {
@@ -158,7 +159,8 @@ static int parse_environment(EpmdOptions *options, int *ret_status) {
                 options->port = EPMD_PORT_DEFAULT;
                 if (port && !parse_number(port, PORT_MAX, &options->port)) {
                         if (options->call != EPMD_CALL_STARTED) /* which is silent */
-                                fprintf(stderr, "epmd: ERL_EPMD_PORT is '%s', which is no port\n", port);
+                                fprintf(stderr, "epmd: ERL_EPMD_PORT is '%s', which is no port\n",
+                                        port);
                         *ret_status = EXIT_FAILURE;
                         return -1;
                 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The client side of `epmd`: one request on one connection, and the answer printed. Knows stock epmd's
- * messages, streams and exit statuses; does not know what a listing says, which is passed through as bytes.
+/* The client side of `epmd`: one request on one connection, and the answer printed. Knows stock
+ * epmd's messages, streams and exit statuses; does not know what a listing says, which is passed
+ * through as bytes.
  *
- * The trap: which message goes where is not to be guessed. Only "Cannot connect" is on stderr; the other
- * complaints are on stdout, and one has no line feed. Whoever changes one breaks a script. */
+ * The trap: which message goes where is not to be guessed. Only "Cannot connect" is on stderr; the
+ * other complaints are on stdout, and one has no line feed. Whoever changes one breaks a script. */
 
 #include "epmd_client.h"
 
@@ -53,7 +54,8 @@ static int connect_loopback(int family, uint16_t port, int flags) {
         return TAKE_FD(fd);
 }
 
-/* Nodes register at 127.0.0.1 or ::1, so one of the two is where an EPMD is; this is stock epmd's order. */
+/* Nodes register at 127.0.0.1 or ::1, so one of the two is where an EPMD is; this is stock epmd's
+ * order. */
 static int connect_any(uint16_t port) {
         int fd = connect_loopback(AF_INET6, port, 0);
 
@@ -86,7 +88,8 @@ static ssize_t read_all(int fd, void *data, size_t n) {
         return (ssize_t)n_data;
 }
 
-/* Connects and sends a request. A descriptor to read the answer from, or -1 where it has said why not. */
+/* Connects and sends a request. A descriptor to read the answer from, or -1 where it has said why
+ * not. */
 static int ask(const EpmdOptions *options, WireOp op, const char *text) {
         size_t n_text = strlen(text);
         uint8_t frame[2 + 1 + NODE_NAME_BYTES_MAX];
@@ -111,7 +114,8 @@ static int ask(const EpmdOptions *options, WireOp op, const char *text) {
 
 /* --- the requests ----------------------------------------------------------------------------- */
 
-/* The exit status for what was printed: a full disk or a closed pipe is told, unlike by stock epmd. */
+/* The exit status for what was printed: a full disk or a closed pipe is told, unlike by stock epmd.
+ */
 static int finish(int status) {
         if (fflush(stdout) == 0 && !ferror(stdout))
                 return status;
@@ -137,7 +141,8 @@ int epmd_client_list(const EpmdOptions *options) {
         if (is_silent)
                 return EXIT_SUCCESS;
         printf("epmd: up and running on port %d with data:\n",
-               (int)((uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3]));
+               (int)((uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 |
+                     head[3]));
         while ((n = read_some(fd, text, sizeof(text))) > 0)
                 fwrite(text, 1, (size_t)n, stdout);
         return finish(EXIT_SUCCESS);

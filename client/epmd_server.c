@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From stock epmd's options to a rollcalld that behaves as stock epmd would: in the foreground by exec,
- * detached with -daemon. Knows rollcalld's options, where the registry of a port is kept, and how to detach;
- * does not know how to listen, to log or to answer.
+/* From stock epmd's options to a rollcalld that behaves as stock epmd would: in the foreground by
+ * exec, detached with -daemon. Knows rollcalld's options, where the registry of a port is kept, and
+ * how to detach; does not know how to listen, to log or to answer.
  *
- * The trap: `erl` runs `epmd -daemon` at each start, from anywhere, as anybody, and many at the same time. So
- * whoever finds an EPMD on the port is content, nothing of the caller's (descriptors, the service manager's
- * variables) is taken along, and only the one that really failed says so. */
+ * The trap: `erl` runs `epmd -daemon` at each start, from anywhere, as anybody, and many at the
+ * same time. So whoever finds an EPMD on the port is content, nothing of the caller's (descriptors,
+ * the service manager's variables) is taken along, and only the one that really failed says so. */
 
 #include "epmd_server.h"
 
@@ -79,7 +79,8 @@ PRINTF_LIKE(2, 3) static void command_add(Command *command, const char *format, 
         command_take(command, arg);
 }
 
-/* The first directory of a list as systemd passes it (STATE_DIRECTORY=, ...), or NULL. Owned by the caller. */
+/* The first directory of a list as systemd passes it (STATE_DIRECTORY=, ...), or NULL. Owned by the
+ * caller. */
 static char *directory_of_unit(const char *variable) {
         const char *list = getenv(variable);
 
@@ -111,7 +112,8 @@ static char *state_directory(const EpmdOptions *options) {
 
 /* Where control sockets are, made if need be, or NULL: nowhere. */
 static char *control_directory(const EpmdOptions *options) {
-        _cleanup_(freep) char *directory = options->is_systemd ? directory_of_unit("RUNTIME_DIRECTORY") : NULL;
+        _cleanup_(freep) char *directory =
+                options->is_systemd ? directory_of_unit("RUNTIME_DIRECTORY") : NULL;
         mode_t mode = geteuid() == 0 ? 0755 : 0700;
 
         if (!directory)
@@ -122,8 +124,8 @@ static char *control_directory(const EpmdOptions *options) {
         return TAKE_PTR(directory);
 }
 
-/* Whether the arguments after "--" have an option of that name, or one that begins so, which then counts
- * instead of ours. */
+/* Whether the arguments after "--" have an option of that name, or one that begins so, which then
+ * counts instead of ours. */
 static bool is_said(const EpmdOptions *options, const char *option) {
         for (char **arg = options->rest; *arg; arg++)
                 if (strncmp(*arg, option, strlen(option)) == 0)
@@ -135,16 +137,19 @@ static void add_control(Command *command, const EpmdOptions *options) {
         _cleanup_(freep) char *control = control_directory(options);
 
         if (control)
-                command_add(command, "--control=%s/epmd-%u.control", control, (unsigned)options->port);
+                command_add(command, "--control=%s/epmd-%u.control", control,
+                            (unsigned)options->port);
 }
 
 static void add_state(Command *command, const EpmdOptions *options) {
         _cleanup_(freep) char *state = state_directory(options);
 
         if (state)
-                command_add(command, "--state-if-free=%s/epmd-%u.db", state, (unsigned)options->port);
+                command_add(command, "--state-if-free=%s/epmd-%u.db", state,
+                            (unsigned)options->port);
         else {
-                fputs("epmd: neither XDG_STATE_HOME nor HOME is set: the names will be kept in memory only\n",
+                fputs("epmd: neither XDG_STATE_HOME nor HOME is set: the names will be kept in "
+                      "memory only\n",
                       stderr);
                 command_add(command, "--no-state");
         }
@@ -174,7 +179,8 @@ static void add_options(Command *command, const EpmdOptions *options) {
         add_seconds(command, "packet-timeout", options->packet_timeout_sec);
         add_seconds(command, "delay-accept", options->delay_accept_sec);
         add_seconds(command, "delay-write", options->delay_write_sec);
-        if (!is_said(options, "--list-from")) /* stock epmd's openness; P7 is for rollcalld by itself */
+        /* Stock epmd's openness; P7 is for rollcalld by itself. */
+        if (!is_said(options, "--list-from"))
                 command_add(command, "--list-from=any");
         if (!is_said(options, "--state") && !is_said(options, "--no-state"))
                 add_state(command, options);
@@ -186,8 +192,9 @@ static void add_options(Command *command, const EpmdOptions *options) {
                 command_add(command, "%s", *arg);
 }
 
-/* rollcalld belongs beside us: in the same directory (a build tree), in the sbin next to our bin (also where
- * the tree was moved after `make install`), or where it was to be installed. Owned by the caller. */
+/* rollcalld belongs beside us: in the same directory (a build tree), in the sbin next to our bin
+ * (also where the tree was moved after `make install`), or where it was to be installed. Owned by
+ * the caller. */
 static char *find_rollcalld(void) {
         static const char *const places[] = { "rollcalld", "../sbin/rollcalld" };
         const char *chosen = getenv("ROLLCALLD");
@@ -232,8 +239,8 @@ static void start_done(Start *start) {
         close_fdp(&start->says_fd);
 }
 
-/* Descriptors 0 to 3 of the daemon; all others are closed. Neither the terminal nor a pipe that a caller reads
- * to its end (`$(erl ...)`) may be held open. */
+/* Descriptors 0 to 3 of the daemon; all others are closed. Neither the terminal nor a pipe that a
+ * caller reads to its end (`$(erl ...)`) may be held open. */
 static int arrange_descriptors(int ready_fd, int says_fd) {
         int null_fd;
 
@@ -252,7 +259,8 @@ static int arrange_descriptors(int ready_fd, int says_fd) {
         return 0;
 }
 
-/* In a child: goes on in a grandchild that leads no session, so that it can never get a terminal. */
+/* In a child: goes on in a grandchild that leads no session, so that it can never get a terminal.
+ */
 static int run_detached(const Command *command, int ready_fd, int says_fd) {
         int r = arrange_descriptors(ready_fd, says_fd);
 
@@ -380,12 +388,14 @@ static int run_daemon(const EpmdOptions *options, const Command *command) {
         if (r < 0)
                 fprintf(stderr, "epmd: cannot start rollcalld: %s\n", strerror(-r));
         else if (!start.is_ready && start.n_says == 0)
-                fputs("epmd: rollcalld ended before it answered; the system log may say why\n", stderr);
+                fputs("epmd: rollcalld ended before it answered; the system log may say why\n",
+                      stderr);
         return r == 0 && start.is_ready ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* An epmd started by a service's process is not that service: it must not tell its manager "ready", take its
- * sockets or keep its registry in its directories. What the command line says is said by options already. */
+/* An epmd started by a service's process is not that service: it must not tell its manager "ready",
+ * take its sockets or keep its registry in its directories. What the command line says is said by
+ * options already. */
 static void clear_environment(void) {
         static const char *const variables[] = {
                 "LISTEN_FDS",   "LISTEN_FDNAMES",   "LISTEN_PID",        "NOTIFY_SOCKET",
@@ -410,7 +420,8 @@ static int check_addresses(const EpmdOptions *options) {
 
         if (!list)
                 return EXIT_FAILURE;
-        for (char *word = strtok_r(list, SEPARATORS, &rest); word; word = strtok_r(NULL, SEPARATORS, &rest)) {
+        for (char *word = strtok_r(list, SEPARATORS, &rest); word;
+             word = strtok_r(NULL, SEPARATORS, &rest)) {
                 Address address;
 
                 if (address_parse(word, &address) < 0) {
@@ -426,7 +437,9 @@ static int check_systemd(const EpmdOptions *options) {
         if (!options->is_systemd)
                 return EXIT_SUCCESS;
         if (options->is_daemon) {
-                fputs("epmd: -daemon and -systemd exclude each other: systemd detaches its services\n", stderr);
+                fputs("epmd: -daemon and -systemd exclude each other: systemd detaches its "
+                      "services\n",
+                      stderr);
                 return EXIT_FAILURE;
         }
         if (!has_passed_sockets()) {

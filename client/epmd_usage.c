@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The usage of `epmd`. Stock epmd's has 57 lines on stderr, with "usage: epmd" first and a block for each kind
- * of option. Ours keeps that shape, for whoever has a look at it by script. */
+/* The usage of `epmd`. Stock epmd's has 57 lines on stderr, with "usage: epmd" first and a block
+ * for each kind of option. Ours keeps that shape, for whoever has a look at it by script. */
 
 #include "epmd_usage.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rollcall names`: who is registered. Knows the fields of a node record and how they are shown; the order is
- * that of the names.
+/* `rollcall names`: who is registered. Knows the fields of a node record and how they are shown;
+ * the order is that of the names.
  *
- * The trap: in a pipe each line is cut into columns by blanks, so no cell may be empty or contain one. */
+ * The trap: in a pipe each line is cut into columns by blanks, so no cell may be empty or contain
+ * one. */
 
 #include "names.h"
 
@@ -20,7 +21,8 @@
 #include "util.h"
 
 typedef struct NodeFacts {
-        ControlField name; /* borrows from the answer, as do the other texts; value NULL: not told */
+        ControlField
+                name; /* borrows from the answer, as do the other texts; value NULL: not told */
         ControlField state, scope, unit;
         uint64_t since_usec, listener;
         uint64_t port, type, protocol, highest_version, lowest_version, creation, uid;
@@ -241,12 +243,16 @@ static struct libscols_table *table_new(void) {
 
         if (!table)
                 return NULL;
-        scols_table_enable_noencoding(table, 1); /* the cells are clean, and it would escape our escapes */
-        for (Column column = 0; column < _COLUMN_N; column++)
-                if (!scols_table_new_column(table, columns[column].heading, 0,
-                                            isatty(STDOUT_FILENO) ? columns[column].flags
-                                                                  : columns[column].flags & ~SCOLS_FL_TRUNC))
+        /* The cells are clean already, and it would escape our escapes. */
+        scols_table_enable_noencoding(table, 1);
+        for (Column column = 0; column < _COLUMN_N; column++) {
+                int flags = columns[column].flags;
+
+                if (!isatty(STDOUT_FILENO))
+                        flags &= ~SCOLS_FL_TRUNC;
+                if (!scols_table_new_column(table, columns[column].heading, 0, flags))
                         return NULL;
+        }
         return TAKE_PTR(table);
 }
 
@@ -290,7 +296,8 @@ static RollcallExit print_table(const NodeList *list) {
 /* --- as JSON ---------------------------------------------------------------------------------- */
 
 static json_t *field_to_json(const ControlField *field) {
-        _cleanup_(freep) char *text = field->value ? text_for_json(field->value, field->n_value) : NULL;
+        _cleanup_(freep) char *text =
+                field->value ? text_for_json(field->value, field->n_value) : NULL;
 
         return text ? json_string(text) : json_null();
 }
@@ -308,7 +315,8 @@ static json_t *type_to_json(uint64_t type) {
 static json_t *node_to_json(const NodeFacts *node) {
         char when[TEXT_TIME_MAX];
 
-        return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:o, s:o, s:o, s:o}",
+        return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:I, s:I,"
+                         " s:s, s:I, s:o, s:o, s:o, s:o}",
                          "name", field_to_json(&node->name),
                          "state", field_to_json(&node->state),
                          "port", (json_int_t)node->port,

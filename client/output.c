@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Knows that standard output may be a full disk or a closed pipe: what was not written must not look as if
- * all were well. */
+/* Knows that standard output may be a full disk or a closed pipe: what was not written must not
+ * look as if all were well. */
 
 #include "output.h"
 

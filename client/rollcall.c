@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rollcall`: the operator's command. Knows its options and subcommands; each subcommand is a module. */
+/* `rollcall`: the operator's command. Knows its options and subcommands; each subcommand is a
+ * module. */
 
 #include <getopt.h>
 #include <locale.h>
@@ -46,7 +47,8 @@ static RollcallExit run_command(char **words, const char *control_path, bool is_
                 return ROLLCALL_EXIT_USAGE;
         }
         if (words[1]) {
-                fprintf(stderr, "rollcall: '%s' is one word too many (see rollcall --help)\n", words[1]);
+                fprintf(stderr, "rollcall: '%s' is one word too many (see rollcall --help)\n",
+                        words[1]);
                 return ROLLCALL_EXIT_USAGE;
         }
         for (size_t i = 0; i < ELEMENTS(commands); i++)

@@ -2,8 +2,8 @@
 /* `rollcall status`: how facts are shown, on a screen and as JSON. Knows no bytes of the protocol
  * (status_facts) and judges nothing: degraded is what the daemon says is degraded.
  *
- * The trap: the JSON form is an interface (rollcall(1)). Keys are added and never renamed; what the daemon did
- * not tell is null, never left out. */
+ * The trap: the JSON form is an interface (rollcall(1)). Keys are added and never renamed; what the
+ * daemon did not tell is null, never left out. */
 
 #include "status.h"
 
@@ -89,11 +89,8 @@ static void print_sockets(const StatusFacts *facts) {
         for (size_t i = 0; i < facts->n_sockets; i++) {
                 const StatusSocket *socket = &facts->sockets[i];
 
-                printf("  %-*s%s", LABEL_WIDTH, i == 0 ? "sockets" : "", or_unknown(socket->address));
-                if (socket->origin)
-                        printf(strcmp(socket->origin, "systemd") == 0 ? " from systemd" : " (%s)",
-                               socket->origin);
-                putchar('\n');
+                printf("  %-*s%s (%s)\n", LABEL_WIDTH, i == 0 ? "sockets" : "",
+                       or_unknown(socket->address), or_unknown(socket->origin));
         }
 }
 
@@ -114,17 +111,18 @@ static void print_registry(const StatusFacts *facts) {
         if (facts->has_number[STATUS_SCHEMA_VERSION])
                 row_add(&row, "schema %" PRIu64, numbers[STATUS_SCHEMA_VERSION]);
         if (facts->has_number[STATUS_REVISION] && facts->has_number[STATUS_COMMITTED_REVISION])
-                row_add(&row, "revision %" PRIu64 " of which %" PRIu64 " on disk", numbers[STATUS_REVISION],
-                        numbers[STATUS_COMMITTED_REVISION]);
+                row_add(&row, "revision %" PRIu64 " of which %" PRIu64 " on disk",
+                        numbers[STATUS_REVISION], numbers[STATUS_COMMITTED_REVISION]);
         row_end(&row);
         if (facts->texts[STATUS_REGISTRY_DETAIL] && facts->texts[STATUS_REGISTRY_DETAIL][0] != '\0')
                 printf("  %-*s%s\n", LABEL_WIDTH, "", facts->texts[STATUS_REGISTRY_DETAIL]);
 }
 
 static uint64_t n_up(const StatusFacts *facts) {
+        uint64_t n = facts->numbers[STATUS_N_NODES];
         uint64_t n_others = facts->numbers[STATUS_N_AWAITED] + facts->numbers[STATUS_N_STOPPING];
 
-        return facts->numbers[STATUS_N_NODES] > n_others ? facts->numbers[STATUS_N_NODES] - n_others : 0;
+        return n > n_others ? n - n_others : 0;
 }
 
 static void print_nodes(const StatusFacts *facts) {
@@ -134,7 +132,8 @@ static void print_nodes(const StatusFacts *facts) {
         row_add(&row, "%" PRIu64 " awaited", facts->numbers[STATUS_N_AWAITED]);
         row_add(&row, "%" PRIu64 " stopping", facts->numbers[STATUS_N_STOPPING]);
         if (facts->has_number[STATUS_NODES_PER_UID_MAX])
-                row_add(&row, "at most %" PRIu64 " of one user", facts->numbers[STATUS_NODES_PER_UID_MAX]);
+                row_add(&row, "at most %" PRIu64 " of one user",
+                        facts->numbers[STATUS_NODES_PER_UID_MAX]);
         row_end(&row);
         row = row_begin("connections");
         row_add(&row, "%" PRIu64 " of at most %" PRIu64, facts->numbers[STATUS_N_CONNECTIONS],
@@ -168,7 +167,8 @@ static void print_group(const StatusFacts *facts, size_t position) {
         for (size_t i = position; i < facts->n_counters; i++) {
                 const StatusCounter *counter = &facts->counters[i];
 
-                if (counter->value == 0 || n_group(counter->name) != n || memcmp(counter->name, group, n) != 0)
+                if (counter->value == 0 || n_group(counter->name) != n ||
+                    memcmp(counter->name, group, n) != 0)
                         continue;
                 row_add(&row, "%" PRIu64 " %s", counter->value,
                         counter->name[n] == '.' ? counter->name + n + 1 : counter->name);
@@ -193,7 +193,8 @@ static void print_evidence(const StatusFacts *facts) {
                 row_add(&row, "%s", facts->evidence.texts[i]);
         row_end(&row);
         if (facts->texts[STATUS_BLIND])
-                printf("  %-*slisteners cannot be seen: %s\n", LABEL_WIDTH, "", facts->texts[STATUS_BLIND]);
+                printf("  %-*slisteners cannot be seen: %s\n", LABEL_WIDTH, "",
+                       facts->texts[STATUS_BLIND]);
 }
 
 static void print_screen(const StatusFacts *facts) {
@@ -209,7 +210,8 @@ static void print_screen(const StatusFacts *facts) {
 /* --- as JSON ---------------------------------------------------------------------------------- */
 
 static json_t *number_to_json(const StatusFacts *facts, StatusNumber number) {
-        return facts->has_number[number] ? json_integer((json_int_t)facts->numbers[number]) : json_null();
+        return facts->has_number[number] ? json_integer((json_int_t)facts->numbers[number])
+                                         : json_null();
 }
 
 static json_t *text_to_json(const char *text) {
@@ -235,10 +237,13 @@ static json_t *strings_to_json(const StringList *list) {
 static json_t *sockets_to_json(const StatusFacts *facts) {
         json_t *array = json_array();
 
-        for (size_t i = 0; i < facts->n_sockets; i++)
+        for (size_t i = 0; i < facts->n_sockets; i++) {
+                const StatusSocket *socket = &facts->sockets[i];
+
                 json_array_append_new(array, json_pack("{s:o, s:o}",
-                                                       "address", text_to_json(facts->sockets[i].address),
-                                                       "origin", text_to_json(facts->sockets[i].origin)));
+                                                       "address", text_to_json(socket->address),
+                                                       "origin", text_to_json(socket->origin)));
+        }
         return array;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Knows which tag is which fact of a status; not how a fact is shown. Tags and records that it does not know
- * are passed over: a newer daemon tells more. */
+/* Knows which tag is which fact of a status; not how a fact is shown. Tags and records that it does
+ * not know are passed over: a newer daemon tells more. */
 
 #include "status_facts.h"
 

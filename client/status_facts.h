@@ -62,6 +62,6 @@ typedef struct StatusFacts {
 } StatusFacts;
 
 void status_facts_done(StatusFacts *facts);
-/* Texts are cleaned for JSON or for people (text.h). 0, -EBADMSG where there is no status in the answer,
- * -ENOMEM. Writes `*ret` on success only. */
+/* Texts are cleaned for JSON or for people (text.h). 0, -EBADMSG where there is no status in the
+ * answer, -ENOMEM. Writes `*ret` on success only. */
 int status_facts_read(const Answer *answer, bool for_json, StatusFacts *ret);

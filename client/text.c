@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Knows UTF-8, time zones and units; not what a text is about. The daemon lets only clean names in, but who
- * answers on a socket need not be the daemon, and a terminal obeys what is printed on it. */
+/* Knows UTF-8, time zones and units; not what a text is about. The daemon lets only clean names in,
+ * but who answers on a socket need not be the daemon, and a terminal obeys what is printed on it.
+ */
 
 #include "text.h"
 
@@ -12,12 +13,20 @@
 
 #include "util.h"
 
+/* Of a character of UTF-8, by its first byte; 0: no character begins so. */
+static size_t n_character(uint8_t first) {
+        if (first < 0x80)
+                return 1;
+        if (first < 0xc0 || first >= 0xf8)
+                return 0;
+        return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 /* The length of the character at the beginning, and the character; 0 if the bytes are not UTF-8. */
 static size_t decode_utf8(const uint8_t *bytes, size_t n_bytes, uint32_t *ret) {
         static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 }; /* for 1 to 4 bytes */
-        uint8_t first = bytes[0];
-        size_t n = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf8 ? 4 : 0;
-        uint32_t value = n == 1 ? first : first & (0xffU >> (n + 1));
+        size_t n = n_character(bytes[0]);
+        uint32_t value = n == 1 ? bytes[0] : bytes[0] & (0xffU >> (n + 1));
 
         if (n == 0 || n > n_bytes)
                 return 0;
@@ -36,7 +45,8 @@ static bool is_control(uint32_t value) {
         return value < 0x20 || (value >= 0x7f && value < 0xa0);
 }
 
-/* Marks, embeddings, overrides and isolates of direction, and the two separators that break lines. */
+/* Marks, embeddings, overrides and isolates of direction, and the two separators that break lines.
+ */
 static bool is_deceptive(uint32_t value) {
         return value == 0x061c || value == 0x200e || value == 0x200f ||
                (value >= 0x2028 && value <= 0x202e) || (value >= 0x2066 && value <= 0x2069);
@@ -79,8 +89,10 @@ const char *text_time_utc(uint64_t usec, char text[static TEXT_TIME_MAX]) {
         char day_and_time[32];
 
         text[0] = '\0';
-        if (gmtime_r(&seconds, &tm) && strftime(day_and_time, sizeof(day_and_time), "%FT%T", &tm) > 0)
-                snprintf(text, TEXT_TIME_MAX, "%s.%06uZ", day_and_time, (unsigned)(usec % USEC_PER_SEC));
+        if (gmtime_r(&seconds, &tm) &&
+            strftime(day_and_time, sizeof(day_and_time), "%FT%T", &tm) > 0)
+                snprintf(text, TEXT_TIME_MAX, "%s.%06uZ", day_and_time,
+                         (unsigned)(usec % USEC_PER_SEC));
         return text;
 }
 
@@ -90,7 +102,8 @@ const char *text_time_local(uint64_t usec, char text[static TEXT_TIME_MAX]) {
         char day_and_time[32], zone[8];
 
         text[0] = '\0';
-        if (localtime_r(&seconds, &tm) && strftime(day_and_time, sizeof(day_and_time), "%FT%T", &tm) > 0 &&
+        if (localtime_r(&seconds, &tm) &&
+            strftime(day_and_time, sizeof(day_and_time), "%FT%T", &tm) > 0 &&
             strftime(zone, sizeof(zone), "%z", &tm) == 5)
                 snprintf(text, TEXT_TIME_MAX, "%s%.3s:%s", day_and_time, zone, zone + 3);
         return text;
@@ -104,7 +117,8 @@ const char *text_duration(uint64_t usec, char text[static TEXT_TIME_MAX]) {
         else if (seconds < 60)
                 snprintf(text, TEXT_TIME_MAX, "%" PRIu64 " s", seconds);
         else if (seconds < 60 * 60)
-                snprintf(text, TEXT_TIME_MAX, "%" PRIu64 " min %" PRIu64 " s", seconds / 60, seconds % 60);
+                snprintf(text, TEXT_TIME_MAX, "%" PRIu64 " min %" PRIu64 " s", seconds / 60,
+                         seconds % 60);
         else if (seconds < 24 * 60 * 60)
                 snprintf(text, TEXT_TIME_MAX, "%" PRIu64 " h %" PRIu64 " min", seconds / 3600,
                          seconds / 60 % 60);

@@ -8,11 +8,11 @@
 #define TEXT_TIME_MAX 64
 #define TEXT_SIZE_MAX 32
 
-/* The bytes as UTF-8 without surprises: what is not UTF-8, and control characters, are shown as \xNN (a
- * terminal would obey them). NULL on ENOMEM; owned by the caller. */
+/* The bytes as UTF-8 without surprises: what is not UTF-8, and control characters, are shown as
+ * \xNN (a terminal would obey them). NULL on ENOMEM; owned by the caller. */
 char *text_for_json(const uint8_t *bytes, size_t n_bytes);
-/* The same, and also without characters that change the direction of others, which make one name look like
- * another. */
+/* The same, and also without characters that change the direction of others, which make one name
+ * look like another. */
 char *text_for_people(const uint8_t *bytes, size_t n_bytes);
 
 /* "2026-11-21T01:02:03.000004Z"; "" if it cannot be told. All return `text`. */

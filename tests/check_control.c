@@ -164,8 +164,9 @@ START_TEST(test_fields_are_walked_up_to_the_end_or_the_fault) {
         }
         ck_assert_msg(n == walks[_i].n_good, "%s: %zu fields", walks[_i].what, n);
         ck_assert_msg((offset == SIZE_MAX) == walks[_i].malformed, "%s", walks[_i].what);
-        ck_assert_msg(control_fields_are_well_formed(fields, walks[_i].n_fields) != walks[_i].malformed, "%s",
-                      walks[_i].what);
+        ck_assert_msg(control_fields_are_well_formed(fields, walks[_i].n_fields) !=
+                              walks[_i].malformed,
+                      "%s", walks[_i].what);
         /* A walk that has stopped stays where it is. */
         ck_assert(!control_next_field(fields, walks[_i].n_fields, &offset, &field));
         free(fields);
@@ -262,7 +263,8 @@ START_TEST(test_long_text_is_cut_but_not_within_a_character) {
         static const struct {
                 size_t n_before, n_kept;
         } cuts[] = {
-                { 65531, 65535 }, { 65532, 65535 }, { 65533, 65533 }, { 65534, 65534 }, { 65535, 65535 },
+                { 65531, 65535 }, { 65532, 65535 }, { 65533, 65533 },
+                { 65534, 65534 }, { 65535, 65535 },
         };
         static char text[70000];
         ControlBuffer buffer = { 0 };
@@ -320,7 +322,8 @@ START_TEST(test_what_is_the_head_of_an_answer) {
         uint8_t *data = exactly((const uint8_t *)heads[_i].data, heads[_i].n_data);
         uint8_t version = 0;
 
-        ck_assert_msg(control_parse_answer_head(data, heads[_i].n_data, &version) == heads[_i].result,
+        ck_assert_msg(control_parse_answer_head(data, heads[_i].n_data, &version) ==
+                              heads[_i].result,
                       "%s", heads[_i].what);
         ck_assert_uint_eq(version, heads[_i].version);
         free(data);
@@ -376,7 +379,8 @@ static void put_answer(ControlBuffer *buffer) {
 }
 
 /* Reads as a client does. -EAGAIN: the answer is not complete. */
-static int count_records(const uint8_t *data, size_t n_data, size_t *ret_n_records, size_t *ret_n_fields) {
+static int count_records(const uint8_t *data, size_t n_data, size_t *ret_n_records,
+                         size_t *ret_n_fields) {
         size_t position = CONTROL_ANSWER_HEAD, n_record;
         const uint8_t *fields;
         size_t n_bytes;
@@ -391,8 +395,8 @@ static int count_records(const uint8_t *data, size_t n_data, size_t *ret_n_recor
                 ControlField field;
                 size_t offset = 0;
 
-                r = control_next_record(data + position, n_data - position, &n_record, &kind, &fields,
-                                        &n_bytes);
+                r = control_next_record(data + position, n_data - position, &n_record, &kind,
+                                        &fields, &n_bytes);
                 if (r <= 0)
                         return r < 0 ? r : -EAGAIN;
                 while (control_next_field(fields, n_bytes, &offset, &field))
@@ -427,7 +431,8 @@ START_TEST(test_an_answer_cut_at_any_byte_is_incomplete_and_never_wrong) {
         for (size_t n = 0; n < buffer.n_data; n++) {
                 uint8_t *data = exactly(buffer.data, n);
 
-                ck_assert_msg(count_records(data, n, &n_records, &n_fields) == -EAGAIN, "cut at %zu", n);
+                ck_assert_msg(count_records(data, n, &n_records, &n_fields) == -EAGAIN,
+                              "cut at %zu", n);
                 free(data);
         }
         ck_assert_int_eq(count_records(buffer.data, buffer.n_data, &n_records, &n_fields), 0);
@@ -437,8 +442,8 @@ START_TEST(test_an_answer_cut_at_any_byte_is_incomplete_and_never_wrong) {
 }
 END_TEST
 
-/* Every byte replaced by every value: nothing is read that is not there (a sanitizer looks), and nothing
- * is found beyond the end. */
+/* Every byte replaced by every value: nothing is read that is not there (a sanitizer looks), and
+ * nothing is found beyond the end. */
 START_TEST(test_an_answer_with_any_byte_changed_is_read_within_its_bounds) {
         ControlBuffer buffer = { 0 };
         size_t n_records, n_fields;
@@ -535,13 +540,14 @@ START_TEST(test_many_records_grow_the_buffer) {
 END_TEST
 
 START_TEST(test_every_error_has_a_word_and_others_are_unknown) {
-        static const char *const words[] = {
-                "unknown", "malformed", "bad-version", "unknown-request", "denied", "busy", "internal", "unknown",
-        };
+                static const char *const words[] = {
+                        "unknown", "malformed", "bad-version", "unknown-request",
+                        "denied",  "busy",      "internal",    "unknown",
+                };
 
-        for (uint32_t error = 0; error < ELEMENTS(words); error++)
-                ck_assert_str_eq(control_error_to_string(error), words[error]);
-        ck_assert_str_eq(control_error_to_string(UINT32_MAX), "unknown");
+                for (uint32_t error = 0; error < ELEMENTS(words); error++)
+                        ck_assert_str_eq(control_error_to_string(error), words[error]);
+                ck_assert_str_eq(control_error_to_string(UINT32_MAX), "unknown");
 }
 END_TEST
 
@@ -578,7 +584,8 @@ Suite *suite(void) {
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("fields");
-        tcase_add_loop_test(tcase, test_fields_are_walked_up_to_the_end_or_the_fault, 0, ELEMENTS(walks));
+        tcase_add_loop_test(tcase, test_fields_are_walked_up_to_the_end_or_the_fault, 0,
+                            ELEMENTS(walks));
         tcase_add_loop_test(tcase, test_an_integer_has_1_2_4_or_8_bytes_and_else_is_0, 0,
                             ELEMENTS(integers));
         tcase_add_test(tcase, test_every_kind_of_value_comes_back_as_it_was_written);

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several tests of the daemon share: how to look at it from outside, and programs that tests compile."""
+
+import contextlib
+import json
+import os
+import resource
+import socket
+import sqlite3
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from lib.epmd_client import receive_all
+
+HERE = Path(__file__).resolve().parent
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+# --- the process, from outside --------------------------------------------------------------------
+
+
+def cpu_seconds(pid):
+    """CPU time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+
+def resident_bytes(pid):
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def n_descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def allow_descriptors():
+    """This process may have as many as the machine allows; returns how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def descriptor_limit(n):
+    """argv to put before the daemon: soft and hard RLIMIT_NOFILE. The process keeps its pid."""
+    return ["prlimit", f"--nofile={n}:{n}", "--"]
+
+
+# --- what it says of itself -----------------------------------------------------------------------
+
+
+def status(daemon):
+    """`rollcall status --json`; fails if the daemon cannot be reached."""
+    done = daemon.rollcall("status", "--json")
+    assert done.returncode in (0, 1), (done.returncode, done.stderr)
+    found = json.loads(done.stdout)
+    assert (done.returncode == 0) == found["healthy"], done.stdout
+    return found
+
+
+def counter(daemon, name):
+    return status(daemon)["counters"][name]
+
+
+def is_degraded(daemon):
+    return not status(daemon)["healthy"]
+
+
+# --- its registry file ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def database(path, writable=False):
+    """The registry file as another process sees it, by Python's own SQLite."""
+    handle = sqlite3.connect(f"file:{path}?mode={'rw' if writable else 'ro'}", uri=True, isolation_level=None, timeout=10)
+    try:
+        yield handle
+    finally:
+        handle.close()
+
+
+def query(path, statement, *arguments):
+    with database(path) as handle:
+        return handle.execute(statement, arguments).fetchall()
+
+
+def names_on_disk(path):
+    """{name: (port, state)} of the view `nodes`."""
+    return {name: (port, state) for name, port, state in query(path, "SELECT name, port, state FROM nodes")}
+
+
+def history(path, name=None):
+    """[(name, how), ...] of the view `history`, oldest first."""
+    rows = query(path, "SELECT name, how FROM history")
+    return [row for row in rows if name is None or row[0] == name]
+
+
+def assert_intact(path):
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def closing_all(connections=None):
+    """A list of sockets (or registrations) that are closed in the end."""
+    connections = [] if connections is None else connections
+    try:
+        yield connections
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def end_orderly(sock):
+    """Half-closes and waits for the other side's close, so that what the end causes is over. What came before it."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+    data = receive_all(sock)
+    sock.close()
+    return data
+
+
+def unregister(registration):
+    """Ends it and waits until the daemon has taken notice."""
+    end_orderly(registration.sock)
+    registration.close()
+
+
+# --- programs -------------------------------------------------------------------------------------
+
+
+def compiled(source, *flags):
+    """The path of a program (or, with -shared, a library) compiled from a C file beside the tests; once a process."""
+    key = (source, flags)
+    if key not in _compiled:
+        target = Path(_directory()) / f"{Path(source).stem}-{len(_compiled)}"
+        subprocess.run(
+            ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-o", target, source, *flags],
+            check=True, timeout=60,
+        )
+        _compiled[key] = str(target)
+    return _compiled[key]
+
+
+_compiled = {}
+_directory_object = None
+
+
+def _directory():
+    global _directory_object
+    if _directory_object is None:
+        _directory_object = tempfile.TemporaryDirectory(prefix="rollcall-compiled-")
+    return _directory_object.name

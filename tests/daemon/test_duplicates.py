@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""P4: a name is refused only if its holder is alive at that moment."""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+
+import pytest
+
+from daemon.helpers import HERE, closing_all, compiled, counter
+from lib.daemon import Daemon
+from lib.epmd_client import Alive2Reply, Refused, alive2, frame, receive_all
+from lib.nodes import ErlangNode
+from lib.process import wait_for
+
+
+def run_pairs(port, n_clients, n_pairs, *more):
+    """(refused, failed in another way)"""
+    argv = [compiled(str(HERE / "pairs.c"), "-pthread"), port, n_clients, n_pairs, *more]
+    done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, check=True, timeout=300)
+    words = done.stdout.split()
+    return int(words[1]), int(words[3])
+
+
+@pytest.mark.parametrize(
+    "n_clients, n_pairs, how, args",
+    [
+        *[(n_clients, 20000, "close", []) for n_clients in (1, 4, 16)],
+        *[(n_clients, 4000, "reset", []) for n_clients in (1, 4, 16)],
+        *[(n_clients, 4000, "close", ["--no-state"]) for n_clients in (1, 4, 16)],
+    ],
+)
+def test_name_that_was_closed_can_be_registered_again_at_once(n_clients, n_pairs, how, args):
+    with Daemon("--log-level", "warning", *args, state=False if args else None) as daemon:
+        assert run_pairs(daemon.port, n_clients, n_pairs, how) == (0, 0)
+        wait_for(lambda: daemon.client.names() == [], "end of all")
+
+
+def test_stock_epmd_refuses_some_of_such_pairs(stock_epmd):
+    """So what was measured above can be seen at all."""
+    n_refused, _ = run_pairs(stock_epmd.port, 16, 3000)
+    assert n_refused > 0
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+def test_live_name_is_refused_and_its_holder_stays(daemon):
+    with daemon.client.register("a", 1) as holder:
+        for _ in range(10):
+            with pytest.raises(Refused) as refused:
+                daemon.client.register("a", 2)
+            assert refused.value.reply == Alive2Reply("v", 1, 99)
+        assert holder.is_open()
+        assert daemon.client.names() == [("a", 1)]
+        assert counter(daemon, "refused.name-taken") == 10
+
+
+def test_refused_client_is_closed_and_leaks_nothing(daemon):
+    with daemon.client.register("a", 1), closing_all() as refused:
+        for _ in range(200):
+            sock = daemon.client.connect()
+            sock.sendall(frame(alive2("a", 2)))
+            refused.append(sock)
+        for sock in refused:
+            assert receive_all(sock) == b"v\1\0\0\0\x63"
+        assert daemon.client.names() == [("a", 1)]
+
+
+def test_failure_to_answer_a_refused_client_does_not_end_the_holder(daemon):
+    """Stock epmd then drops the name."""
+    with daemon.client.register("a", 1) as holder:
+        for _ in range(200):
+            with daemon.client.connect() as sock:
+                sock.sendall(frame(alive2("a", 2)))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # the close is an RST
+        wait_for(lambda: counter(daemon, "refused.name-taken") == 200, "200 refusals")
+        assert holder.is_open()
+        assert daemon.client.names() == [("a", 1)]
+
+
+def test_log_names_the_holder(daemon):
+    with daemon.client.register("a", 4711):
+        with pytest.raises(Refused):
+            daemon.client.register("a", 4712)
+    line = next(line for line in daemon.log().splitlines() if "refused" in line)
+    assert "a at port 4712 is refused" in line
+    assert f"held (up) at port 4711 by uid {os.geteuid()}," in line
+    assert " since 20" in line and "unit " in line
+
+
+def test_newcomer_that_overtakes_the_close_of_the_holder_is_registered(daemon):
+    """The close arrives while the daemon is stopped, and behind the newcomer's request in the order of descriptors."""
+    for how in ("close_connection", "reset_connection"):
+        with daemon.client.register("a", 1) as holder:
+            daemon.signal(signal.SIGSTOP)
+            newcomer = daemon.client.connect()
+            newcomer.sendall(frame(alive2("a", 2)))
+            getattr(holder, how)()
+            daemon.signal(signal.SIGCONT)
+            with newcomer:
+                assert newcomer.recv(6)[:2] == b"v\0"
+                assert daemon.client.names() == [("a", 2)]
+        wait_for(lambda: daemon.client.names() == [], "end")
+
+
+def test_same_name_of_another_type_or_width_is_a_duplicate(daemon):
+    with daemon.client.register("a", 1):
+        for fields in ({"type": 72}, {"highest": 5}, {"protocol": 1}, {"extra": b"e"}):
+            with pytest.raises(Refused):
+                daemon.client.register("a", 1, **fields)
+
+
+def test_holder_whose_listener_closed_yields_to_a_newcomer(daemon):
+    with daemon.client.register("a", listen=True) as holder:
+        with pytest.raises(Refused):
+            daemon.client.register("a", listen=True)
+        holder.close_listener()
+        with daemon.client.register("a", listen=True) as newcomer:
+            assert daemon.client.names() == [("a", newcomer.port)]
+            wait_for(lambda: not holder.is_open(), "close of the holder's connection")
+            assert newcomer.is_open()
+
+
+# --- real nodes -----------------------------------------------------------------------------------
+
+
+def test_node_that_was_killed_can_be_started_again_at_once(daemon):
+    for _ in range(3):
+        with ErlangNode("a", epmd_port=daemon.port) as node:
+            node.kill9()
+            with ErlangNode("a", epmd_port=daemon.port) as successor:
+                assert successor.eval("node()") == "a@localhost"
+                assert [name for name, _ in daemon.client.names()] == ["a"]
+
+
+def test_second_node_of_a_live_name_does_not_start(daemon):
+    with ErlangNode("a", epmd_port=daemon.port) as first:
+        second = ErlangNode("a", epmd_port=daemon.port, wait=False)
+        with second:
+            assert second.process.wait(20) != 0
+            assert "seems to be in use" in second.output() or "duplicate_name" in second.output()
+        assert first.eval("net_adm:names()").startswith('{ok,[{"a",')
