@@ -296,7 +296,7 @@ static const struct {
         { "::ffff:0.0.0.0/96", "255.1.2.3", true },
         { "::ffff:0.0.0.0/96", "::1", false },
         { "::/0", "fd00::1", true },
-        { "::/0", "1.2.3.4", true }, /* it is ::ffff:1.2.3.4 */
+        { "::/0", "1.2.3.4", false }, /* whoever opens ::/0 means IPv6 */
         { "fd00::/8", "fdff::1", true },
         { "fd00::/8", "fe00::1", false },
         { "fd00::/8", "253.0.0.1", false },

@@ -177,6 +177,9 @@ bool network_contains(const Network *network, const Address *address) {
         unsigned whole = network->prefix_bits / 8, rest = network->prefix_bits % 8;
         uint8_t mask = (uint8_t)(0xff << (8 - rest));
 
+        /* Who opens ::/0 means IPv6. */
+        if (address_is_ipv4(address) && !address_is_ipv4(&network->address))
+                return false;
         if (memcmp(network->address.bytes, address->bytes, whole) != 0)
                 return false;
         if (rest == 0)

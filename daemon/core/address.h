@@ -45,4 +45,5 @@ int address_compare(const Address *a, const Address *b);
 /* "10.0.0.0/8", "fd00::/8", or a lone address (its own network). Host bits that are set are refused,
  * so that a slip ("10.1.2.3/8") is told and not guessed. 0 or -EINVAL. */
 int network_parse(const char *text, Network *ret);
+/* An IPv6 network contains no IPv4 address, though those are kept in the mapped form: ::/0 is IPv6. */
 bool network_contains(const Network *network, const Address *address);

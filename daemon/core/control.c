@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control protocol's bytes. Knows frames, records and fields, and the shape of their values; which fields
- * a request or a record has, and what they mean, is known to those who read and write them. No fd, no clock.
+/* The control protocol's bytes. Knows frames, records and fields, and the shape of their values;
+ * which fields a request or a record has, and what they mean, is known to those who read and write
+ * them. No fd, no clock.
  *
- * The trap: lengths come from the other side. Every length is compared with what is left, never added to a
- * position first, since a sum could wrap. */
+ * The trap: lengths come from the other side. Every length is compared with what is left, never
+ * added to a position first, since a sum could wrap. */
 
 #include "core/control.h"
 
@@ -238,7 +239,8 @@ static void put_field_head(ControlBuffer *buffer, ControlTag tag, size_t n_value
         put_integer(buffer, n_value, 2);
 }
 
-static void put_integer_field(ControlBuffer *buffer, ControlTag tag, uint64_t value, size_t n_bytes) {
+static void put_integer_field(ControlBuffer *buffer, ControlTag tag, uint64_t value,
+                              size_t n_bytes) {
         put_field_head(buffer, tag, n_bytes);
         put_integer(buffer, value, n_bytes);
 }
@@ -259,7 +261,8 @@ void control_put_u64(ControlBuffer *buffer, ControlTag tag, uint64_t value) {
         put_integer_field(buffer, tag, value, sizeof(value));
 }
 
-/* At most `n_max`, and no character is cut in two: at most three bytes of one stand before the cut. */
+/* At most `n_max`, and no character is cut in two: at most three bytes of one stand before the cut.
+ */
 static size_t cut_text(const char *text, size_t n_text, size_t n_max) {
         if (n_text <= n_max)
                 return n_text;

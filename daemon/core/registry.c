@@ -304,16 +304,18 @@ static Refusal refusal_of_info(const NodeInfo *info) {
         return info->n_extra > NODE_EXTRA_BYTES_MAX ? REFUSAL_EXTRA_TOO_LONG : REFUSAL_NONE;
 }
 
-/* `yielding` is a node that makes room for the newcomer, or NULL. */
+/* All that are in the way make room for the newcomer: they count no more. */
 static Refusal registry_refusal_of_limits(const Registry *registry, const Event *event,
-                                          const Node *yielding) {
+                                          const Address *scope) {
         const UidCount *count = event->peer.uid == NODE_UID_UNKNOWN
                                         ? NULL
                                         : registry_find_uid(registry, event->peer.uid);
         size_t n_of_uid = count ? count->n_nodes : 0;
         size_t n_nodes = registry->nodes.n_nodes;
+        const Node *yielding = NULL;
 
-        if (yielding) {
+        while ((yielding = registry_find_conflict(registry, event->info.name, event->info.n_name,
+                                                  scope, yielding))) {
                 n_nodes--;
                 if (count && yielding->peer.uid == event->peer.uid)
                         n_of_uid--;
@@ -410,7 +412,7 @@ static int registry_decide_register(Registry *registry, const Event *event, Chan
                 refuse(ret_reply, REFUSAL_NAME_TAKEN, obstacle);
                 return 0;
         }
-        refusal = registry_refusal_of_limits(registry, event, holder);
+        refusal = registry_refusal_of_limits(registry, event, &scope);
         if (refusal != REFUSAL_NONE) {
                 refuse(ret_reply, refusal, NULL);
                 return 0;
@@ -497,14 +499,22 @@ static void registry_insert(Registry *registry, Node *node) {
         registry_count_uid(registry, node->peer.uid);
 }
 
+/* Serials can be equal: a file that is read late brings some that have meanwhile been given again. */
+static size_t registry_position_by_cookie(const Registry *registry, const Node *node) {
+        const Index *index = &registry->by_cookie;
+        size_t position = index_seek_cookie(index, node->listener.cookie, node->serial);
+
+        while (index->nodes[position] != node)
+                position++;
+        return position;
+}
+
 static void registry_remove(Registry *registry, Node *node) {
         registry_uncount_uid(registry, node->peer.uid);
         registry->n_in_state[node->state]--;
         node_list_remove(&registry->nodes, node);
         if (node->listener.cookie != 0)
-                index_remove(&registry->by_cookie,
-                             index_seek_cookie(&registry->by_cookie, node->listener.cookie,
-                                               node->serial));
+                index_remove(&registry->by_cookie, registry_position_by_cookie(registry, node));
         index_remove(&registry->by_name, index_seek_name(&registry->by_name, node->info.name,
                                                          node->info.n_name, &node->scope));
 }
@@ -653,7 +663,7 @@ Node *registry_find_by_cookie(const Registry *registry, uint64_t cookie) {
 Node *registry_next_by_cookie(const Registry *registry, const Node *node) {
         const Index *index = &registry->by_cookie;
         uint64_t cookie = node->listener.cookie;
-        size_t position = index_seek_cookie(index, cookie, node->serial + 1);
+        size_t position = registry_position_by_cookie(registry, node) + 1;
 
         if (position == index->n_nodes || index->nodes[position]->listener.cookie != cookie)
                 return NULL;
