@@ -29,8 +29,7 @@ static void skip(const char *function, const char *reason) {
         printf("SKIP: %.*s: %s\n", suffix ? (int)(suffix - function) : INT_MAX, function, reason);
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 #define X10 "xxxxxxxxxx"
 #define X100 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10
@@ -91,8 +90,7 @@ START_TEST(test_a_path_tells_its_unit) {
 }
 END_TEST
 
-/* --- trees of directories -----------------------------------------------------------------------
- */
+/* --- trees of directories --------------------------------------------------------------------- */
 
 static char root[PATH_MAX];
 static Cgroups *cgroups;
@@ -286,8 +284,7 @@ START_TEST(test_a_root_that_is_missing_is_told) {
 }
 END_TEST
 
-/* --- a real one ---------------------------------------------------------------------------------
- */
+/* --- a real one ------------------------------------------------------------------------------- */
 
 static const char *cgroup2_mount(void) {
         static const char *const mounts[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };

@@ -4,8 +4,11 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <limits.h>
+#include <net/if.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -24,6 +27,18 @@ static void skip(const char *function, const char *reason) {
         const char *suffix = strstr(function, "_fn");
 
         printf("SKIP: %.*s: %s\n", suffix ? (int)(suffix - function) : INT_MAX, function, reason);
+}
+
+/* As root each test has the loopback ports for itself: a network namespace of its own. */
+static void isolate(void) {
+        struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+
+        if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
+                return;
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
+        close(fd);
 }
 
 /* Listens on `text`, on any free port if `port` is 0. Returns the port. */
@@ -161,12 +176,16 @@ static const struct {
         PortHolder holder;
         const char *text;
 } words[] = {
-        { { "epmd", 812, 101, "epmd.service" }, "epmd (pid 812, unit epmd.service)" },
-        { { "beam.smp", 7, 0, "" }, "beam.smp (pid 7)" },
-        { { "", 7, 0, "" }, "a process (pid 7)" },
-        { { "", 0, 1000, "a.service" }, "a process of uid 1000 (unit a.service)" },
-        { { "", 0, 1000, "" }, "a process of uid 1000" },
-        { { "", 0, NODE_UID_UNKNOWN, "" }, "a process that cannot be seen" },
+        { { "epmd", 812, 101, "epmd.service", "" }, "epmd (pid 812, unit epmd.service)" },
+        { { "epmd", 812, 101, "epmd.service", "epmd.socket" },
+          "epmd (pid 812, unit epmd.service, socket unit epmd.socket)" },
+        { { "systemd", 1, 0, "", "epmd.socket" }, "systemd (pid 1, socket unit epmd.socket)" },
+        { { "beam.smp", 7, 0, "", "" }, "beam.smp (pid 7)" },
+        { { "", 7, 0, "", "" }, "a process (pid 7)" },
+        { { "", 0, 1000, "a.service", "" }, "a process of uid 1000 (unit a.service)" },
+        { { "", 0, 0, "", "a.socket" }, "a process of uid 0 (socket unit a.socket)" },
+        { { "", 0, 1000, "", "" }, "a process of uid 1000" },
+        { { "", 0, NODE_UID_UNKNOWN, "", "" }, "a process that cannot be seen" },
 };
 
 START_TEST(test_a_holder_is_put_into_words) {
@@ -180,6 +199,7 @@ Suite *suite(void) {
         Suite *s = suite_create("holder");
         TCase *t = tcase_create("holder");
 
+        tcase_add_checked_fixture(t, isolate, NULL);
         tcase_add_loop_test(t, test_who_keeps_an_address_from_being_bound_is_found, 0,
                             ELEMENTS(conflicts));
         tcase_add_test(t, test_of_two_holders_the_one_in_the_way_is_told);

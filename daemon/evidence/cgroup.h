@@ -16,10 +16,11 @@ int cgroups_new_at(Cgroups **ret, const char *root);
 Cgroups *cgroups_free(Cgroups *cgroups);
 DEFINE_CLEANUP(Cgroups *, cgroups_free)
 
-/* The unit of the cgroup directory whose inode is `cgroup_id`. `*ret_unit` is owned by `cgroups` and
- * good until the next call. 0; -ENOENT: there is no such directory (any more), or it belongs to no unit;
- * -EAGAIN: not known, and walks have lately taken all the time that they may (P6): ask later; -ENOMEM.
- * Walks the tree below the mount point on a miss (some 5 us for each group, bounded). */
+/* The unit of the cgroup directory whose inode is `cgroup_id`. `*ret_unit` is owned by `cgroups`
+ * and good until the next call. 0; -ENOENT: there is no such directory (any more), or it belongs to
+ * no unit; -EAGAIN: not known, and walks have lately taken all the time that they may (P6): ask
+ * later; -ENOMEM. Walks the tree below the mount point on a miss (some 5 us for each group,
+ * bounded). */
 int cgroups_find_unit(Cgroups *cgroups, uint64_t cgroup_id, const char **ret_unit);
 
 /* The unit in a cgroup path as systemd lays them out: slices are skipped, the first component after

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows how to get from a port to the process that a person has to stop. Does not know why he asks.
+ * Knows how to get from a port to what a person has to stop. Does not know why it is wanted.
  *
- * The trap: a socket that systemd listens on is held by PID 1 and by the service, and PID 1 is in
- * init.scope: of what it holds the socket's own cgroup tells the unit.
+ * The trap: a socket of a .socket unit is held by PID 1 and by the service. To stop the service
+ * does not free the port, and what the kernel tells of the socket is PID 1's own "init.scope": only
+ * systemd can say which unit it is for.
  */
 
 #include "evidence/holder.h"
@@ -13,10 +14,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-daemon.h>
 #include <systemd/sd-login.h>
 
 #include "evidence/cgroup.h"
 #include "evidence/listeners.h"
+
+/* For each question to systemd, which may be busy or gone. */
+#define BUS_TIMEOUT_USEC (2 * USEC_PER_SEC)
 
 static void close_dirp(DIR **directory) {
         if (*directory)
@@ -123,26 +129,82 @@ static void read_program(pid_t pid, char *program, size_t n_program) {
 
 /* --- the unit --------------------------------------------------------------------------------- */
 
-static void copy_unit(PortHolder *holder, const char *unit) {
-        (void)snprintf(holder->unit, sizeof(holder->unit), "%s", unit);
+static void copy_unit(char *out, size_t n_out, const char *unit) {
+        (void)snprintf(out, n_out, "%s", unit);
 }
 
 static void read_unit_of_process(PortHolder *holder) {
         _cleanup_(freep) char *unit = NULL;
 
-        if (holder->pid > 0 && sd_pid_get_unit(holder->pid, &unit) >= 0)
-                copy_unit(holder, unit);
+        if (sd_pid_get_unit(holder->pid, &unit) >= 0)
+                copy_unit(holder->unit, sizeof(holder->unit), unit);
 }
 
 static void read_unit_of_cgroup(PortHolder *holder, uint64_t cgroup_id) {
         _cleanup_(cgroups_freep) Cgroups *cgroups = NULL;
         const char *unit;
 
-        if (cgroups_new(&cgroups) >= 0 && cgroups_find_unit(cgroups, cgroup_id, &unit) >= 0)
-                copy_unit(holder, unit);
+        if (cgroups_new(&cgroups) >= 0 && cgroups_find_unit(cgroups, cgroup_id, &unit) >= 0 &&
+            strcmp(unit, "init.scope") != 0)
+                copy_unit(holder->unit, sizeof(holder->unit), unit);
 }
 
-/* --- both ------------------------------------------------------------------------------------- */
+/* --- the socket unit -------------------------------------------------------------------------- */
+
+/* Whether "127.0.0.1:4369" or "[::]:4369" is what `socket` is bound to. */
+static bool text_is_of_socket(const char *text, const SocketFacts *socket) {
+        const char *colon = strrchr(text, ':');
+        char address_text[ADDRESS_TEXT_MAX];
+        Address address;
+
+        if (!colon || (size_t)(colon - text) >= sizeof(address_text))
+                return false;
+        memcpy(address_text, text, (size_t)(colon - text));
+        address_text[colon - text] = 0;
+        return strtoul(colon + 1, NULL, 10) == socket->local_port &&
+               address_parse(address_text, &address) == 0 &&
+               address_equal(&address, &socket->local);
+}
+
+static bool unit_listens(sd_bus *bus, const char *path, const SocketFacts *socket) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const char *type, *text;
+
+        if (sd_bus_get_property(bus, "org.freedesktop.systemd1", path,
+                                "org.freedesktop.systemd1.Socket", "Listen", NULL, &reply,
+                                "a(ss)") < 0)
+                return false;
+        if (sd_bus_message_enter_container(reply, 'a', "(ss)") < 0)
+                return false;
+        while (sd_bus_message_read(reply, "(ss)", &type, &text) > 0)
+                if (strcmp(type, "Stream") == 0 && text_is_of_socket(text, socket))
+                        return true;
+        return false;
+}
+
+static void read_socket_unit(PortHolder *holder, const SocketFacts *socket) {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *units = NULL;
+        const char *name, *path;
+
+        if (sd_bus_open_system(&bus) < 0 ||
+            sd_bus_set_method_call_timeout(bus, BUS_TIMEOUT_USEC) < 0)
+                return;
+        if (sd_bus_call_method(bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+                               "org.freedesktop.systemd1.Manager", "ListUnitsByPatterns", NULL,
+                               &units, "asas", 1, "active", 1, "*.socket") < 0)
+                return;
+        if (sd_bus_message_enter_container(units, 'a', "(ssssssouso)") < 0)
+                return;
+        while (sd_bus_message_read(units, "(ssssssouso)", &name, NULL, NULL, NULL, NULL, NULL,
+                                   &path, NULL, NULL, NULL) > 0)
+                if (unit_listens(bus, path, socket)) {
+                        copy_unit(holder->socket_unit, sizeof(holder->socket_unit), name);
+                        return;
+                }
+}
+
+/* --- all of it -------------------------------------------------------------------------------- */
 
 int holder_find(const Address *address, uint16_t port, PortHolder *ret) {
         PortHolder holder = { 0 };
@@ -159,25 +221,37 @@ int holder_find(const Address *address, uint16_t port, PortHolder *ret) {
                 read_unit_of_process(&holder);
         if (!holder.unit[0])
                 read_unit_of_cgroup(&holder, socket.cgroup_id);
-        if (!holder.unit[0])
-                read_unit_of_process(&holder);
+        if (socket.uid == 0 && sd_booted() > 0)
+                read_socket_unit(&holder, &socket);
         *ret = holder;
         return 0;
+}
+
+/* "unit a.service, socket unit a.socket", or less. */
+static const char *format_units(const PortHolder *holder, char *text, size_t n_text) {
+        const bool has_unit = holder->unit[0], has_socket_unit = holder->socket_unit[0];
+
+        (void)snprintf(text, n_text, "%s%s%s%s%s", has_unit ? "unit " : "", holder->unit,
+                       has_unit && has_socket_unit ? ", " : "",
+                       has_socket_unit ? "socket unit " : "", holder->socket_unit);
+        return text;
 }
 
 const char *holder_format(const PortHolder *holder, char *text, size_t n_text) {
         const char *program = holder->program[0] ? holder->program : "a process";
         const long pid = holder->pid;
         const unsigned long uid = holder->uid;
+        char units[sizeof(holder->unit) + sizeof(holder->socket_unit) + 32];
 
-        if (pid > 0 && holder->unit[0])
-                (void)snprintf(text, n_text, "%s (pid %ld, unit %s)", program, pid, holder->unit);
+        format_units(holder, units, sizeof(units));
+        if (pid > 0 && units[0])
+                (void)snprintf(text, n_text, "%s (pid %ld, %s)", program, pid, units);
         else if (pid > 0)
                 (void)snprintf(text, n_text, "%s (pid %ld)", program, pid);
         else if (holder->uid == NODE_UID_UNKNOWN)
                 (void)snprintf(text, n_text, "a process that cannot be seen");
-        else if (holder->unit[0])
-                (void)snprintf(text, n_text, "a process of uid %lu (unit %s)", uid, holder->unit);
+        else if (units[0])
+                (void)snprintf(text, n_text, "a process of uid %lu (%s)", uid, units);
         else
                 (void)snprintf(text, n_text, "a process of uid %lu", uid);
         return text;

@@ -51,6 +51,7 @@ struct Listeners {
         struct mnl_socket *query;
         struct mnl_socket *events; /* NULL before listeners_subscribe() */
         size_t n_events_max;       /* no more than these wait in `events` at a time */
+        bool is_lossy;             /* some were lost, and the kernel may not queue new ones yet */
         uint32_t sequence;         /* of the last request; answers to earlier ones are dropped */
         alignas(struct nlmsghdr) uint8_t buffer[ANSWER_BYTES_MAX];
 };
@@ -654,27 +655,32 @@ static int event_parse(const void *data, ssize_t size, uint64_t *ret_cookie) {
  * follows from the loss must not be looked into before. Whoever then asks about everything misses
  * nothing of what is read past here. */
 static void listeners_drain_events(Listeners *listeners) {
-        for (size_t i = 0; i < listeners->n_events_max; i++) {
+        listeners->is_lossy = false;
+        for (size_t i = 0; i < listeners->n_events_max && !listeners->is_lossy; i++) {
                 ssize_t size = mnl_socket_recvfrom(listeners->events, listeners->buffer,
                                                    sizeof(listeners->buffer));
 
                 if (size < 0 && errno == EAGAIN)
                         return;
+                if (size < 0 && errno == ENOBUFS)
+                        listeners->is_lossy = true;
         }
 }
 
 int listeners_read_event(Listeners *listeners, uint64_t *ret_cookie) {
         for (;;) {
+                if (listeners->is_lossy) {
+                        listeners_drain_events(listeners);
+                        return -ENOBUFS;
+                }
                 ssize_t size = mnl_socket_recvfrom(listeners->events, listeners->buffer,
                                                    sizeof(listeners->buffer));
 
-                if (size >= 0) {
-                        if (event_parse(listeners->buffer, size, ret_cookie) == 0)
-                                return 0;
-                } else if (errno == ENOBUFS) {
-                        listeners_drain_events(listeners);
-                        return -ENOBUFS;
-                } else if (errno != EINTR)
+                if (size >= 0 && event_parse(listeners->buffer, size, ret_cookie) == 0)
+                        return 0;
+                if (size < 0 && errno == ENOBUFS)
+                        listeners->is_lossy = true;
+                else if (size < 0 && errno != EINTR)
                         return -errno;
         }
 }
