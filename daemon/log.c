@@ -221,6 +221,9 @@ static void send_text(int priority, LogEvent event, const LogFields *fields, con
                 break;
         case LOG_FORMAT_SYSLOG:
                 syslog(priority, "%s", text);
+                /* Whoever starts a daemon wants to read why it does not start; see server_tell_ready_fd(). */
+                if (priority <= LOG_WARNING)
+                        send_stderr(text, false);
                 break;
         case LOG_FORMAT_EPMD:
                 send_stderr(text, true);

@@ -9,6 +9,7 @@
 
 #include "server.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -157,10 +158,11 @@ static void server_describe(const Server *server, char *text, size_t n_text) {
         size_t n_nodes = registry_n_nodes(server->registry);
         size_t n_awaited = registry_n_in_state(server->registry, NODE_AWAITED);
         const char *reason = ledger_degraded_reason(server->ledger);
+        char evidence[160];
 
         snprintf(text, n_text, "%s%s%s%zu node%s, %zu awaited; evidence: %s", reason ? "DEGRADED, " : "",
                  reason ? reason : "", reason ? "; " : "", n_nodes, n_nodes == 1 ? "" : "s", n_awaited,
-                 vigil_evidence(server->vigil));
+                 vigil_describe_evidence(server->vigil, evidence, sizeof evidence));
 }
 
 static int server_on_notify_writable(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -530,6 +532,15 @@ static int server_open_doors(Server *server) {
         return 0;
 }
 
+/* From now on nobody reads there: `epmd -daemon` has come back to its caller. */
+static void leave_standard_streams(void) {
+        _cleanup_(close_fdp) int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        for (int stream = STDIN_FILENO; fd >= 0 && stream <= STDERR_FILENO; stream++)
+                if (dup2(fd, stream) < 0)
+                        log_warning("A standard stream stays open: %s", strerror(errno));
+}
+
 /* Whoever started us in another way than by systemd may wait for this. */
 static void server_tell_ready_fd(const Server *server) {
         int fd = server->config->ready_fd;
@@ -539,6 +550,8 @@ static void server_tell_ready_fd(const Server *server) {
         if (write(fd, "READY\n", 6) < 0)
                 log_warning("Nobody reads --ready-fd %d: %s", fd, strerror(errno));
         close(fd);
+        if (server->config->log_format == LOG_FORMAT_SYSLOG)
+                leave_standard_streams();
 }
 
 static void server_announce(Server *server) {

@@ -7,7 +7,7 @@
 #define NOBODY 65534
 #define MEMBERS 4242 /* a group that only the test has */
 
-/* --- a new file ------------------------------------------------------------------------------------------ */
+/* --- a new file ----------------------------------------------------------------------------- */
 
 START_TEST(test_a_new_file_is_a_registry_in_wal_mode_for_owner_and_group_whatever_the_umask) {
         static const mode_t umasks[] = { 0, 022, 077 };
@@ -97,7 +97,7 @@ START_TEST(test_reading_makes_no_file) {
 }
 END_TEST
 
-/* --- what must outlive a power cut --------------------------------------------------------------------------- */
+/* --- what must outlive a power cut ---------------------------------------------------------- */
 
 START_TEST(test_creations_are_synced_and_registrations_need_not_be) {
         _cleanup_(database_freep) Database *database = open_default();
@@ -177,7 +177,7 @@ START_TEST(test_a_whole_write_brings_the_boot_id_of_this_run_also_where_it_is_no
 }
 END_TEST
 
-/* --- a disk that does not do as asked ---------------------------------------------------------------------- */
+/* --- a disk that does not do as asked ------------------------------------------------------- */
 
 static int execute(Database *database, const char *sql) {
         return sqlite3_exec(database_handle(database), sql, NULL, NULL, NULL);
@@ -271,7 +271,7 @@ START_TEST(test_somebody_elses_transaction_is_busy_and_no_more) {
 }
 END_TEST
 
-/* --- files that are not ours to write ------------------------------------------------------------------------- */
+/* --- files that are not ours to write ------------------------------------------------------- */
 
 static char *read_all(const char *file, size_t *ret_n) {
         _cleanup_(close_fdp) int fd = open(file, O_RDONLY | O_CLOEXEC);
@@ -361,7 +361,7 @@ START_TEST(test_a_newer_schema_that_only_added_things_is_used) {
 }
 END_TEST
 
-/* --- damage --------------------------------------------------------------------------------------------------- */
+/* --- damage --------------------------------------------------------------------------------- */
 
 static void fill(Database *database, size_t n_nodes) {
         for (size_t i = 0; i < n_nodes; i++) {
@@ -498,7 +498,7 @@ START_TEST(test_creations_are_salvaged_from_a_damaged_file) {
 }
 END_TEST
 
-/* --- a file that is taken away ------------------------------------------------------------------------------ */
+/* --- a file that is taken away -------------------------------------------------------------- */
 
 static void copy_file(const char *from, const char *to) {
         size_t n;
@@ -588,7 +588,7 @@ START_TEST(test_our_log_is_not_left_beside_another_file) {
 }
 END_TEST
 
-/* --- how it is left --------------------------------------------------------------------------------------------- */
+/* --- how it is left ------------------------------------------------------------------------- */
 
 START_TEST(test_a_clean_end_leaves_all_in_the_file_and_an_empty_log_beside_it) {
         _cleanup_(database_freep) Database *database = open_default();
@@ -726,7 +726,7 @@ START_TEST(test_a_file_that_may_only_be_read_is_loaded_all_the_same) {
 }
 END_TEST
 
-/* --- the log ------------------------------------------------------------------------------------------------------ */
+/* --- the log -------------------------------------------------------------------------------- */
 
 START_TEST(test_a_reader_lets_the_log_grow_and_it_is_cut_when_he_leaves) {
         _cleanup_(database_freep) Database *database = open_default();

@@ -51,8 +51,7 @@ static void skip(const char *function, const char *reason) {
         printf("SKIP: %.*s: %s\n", suffix ? (int)(suffix - function) : INT_MAX, function, reason);
 }
 
-/* --- sockets ------------------------------------------------------------------------------------
- */
+/* --- sockets ---------------------------------------------------------------------------------- */
 
 /* As root each test has the loopback ports for itself: a network namespace of its own. */
 static void isolate(void) {
@@ -124,8 +123,7 @@ static uint64_t cookie_of(int fd) {
         return cookie;
 }
 
-/* --- sock_diag ----------------------------------------------------------------------------------
- */
+/* --- sock_diag -------------------------------------------------------------------------------- */
 
 typedef struct Diag {
         struct inet_diag_msg socket;
@@ -337,8 +335,7 @@ START_TEST(test_another_listener_on_the_same_port_has_another_cookie) {
 }
 END_TEST
 
-/* --- announcements ------------------------------------------------------------------------------
- */
+/* --- announcements ---------------------------------------------------------------------------- */
 
 static int subscribe(void) {
         int fd = open_sock_diag();
@@ -445,8 +442,7 @@ START_TEST(test_sock_diag_needs_no_privilege) {
 }
 END_TEST
 
-/* --- cgroups ------------------------------------------------------------------------------------
- */
+/* --- cgroups ---------------------------------------------------------------------------------- */
 
 static const char *cgroup2_mount(void) {
         static const char *const mounts[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
@@ -491,8 +487,7 @@ START_TEST(test_a_cgroup_id_is_the_inode_of_its_directory) {
 }
 END_TEST
 
-/* --- TCP and AF_UNIX ----------------------------------------------------------------------------
- */
+/* --- TCP and AF_UNIX -------------------------------------------------------------------------- */
 
 /* The mapper (P4): whoever closes and then registers anew has its old connection's end in our hands
  * when we read the new request, so that a look at the holder's connection suffices before a
@@ -579,8 +574,7 @@ START_TEST(test_a_full_datagram_socket_says_so_if_asked_not_to_block) {
 }
 END_TEST
 
-/* --- sd-event -----------------------------------------------------------------------------------
- */
+/* --- sd-event --------------------------------------------------------------------------------- */
 
 static int count_call(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         (void)source;
@@ -610,8 +604,7 @@ START_TEST(test_the_loop_dispatches_one_source_in_each_iteration) {
 }
 END_TEST
 
-/* --- SQLite -------------------------------------------------------------------------------------
- */
+/* --- SQLite ----------------------------------------------------------------------------------- */
 
 static char directory[64], database[128];
 

@@ -4,7 +4,7 @@
 #include "core/registry.h"
 #include "database_test.h"
 
-/* --- rows ------------------------------------------------------------------------------------------------ */
+/* --- rows ----------------------------------------------------------------------------------- */
 
 static void fill_name(char *name, const char *character) {
         *name = '\0';
@@ -272,7 +272,7 @@ START_TEST(test_a_row_that_the_file_refuses_does_not_keep_others_out) {
 }
 END_TEST
 
-/* --- history ------------------------------------------------------------------------------------------------------ */
+/* --- history -------------------------------------------------------------------------------- */
 
 static void trim(Database *database, uint64_t now) {
         bool again = true;
@@ -458,7 +458,7 @@ START_TEST(test_formers_are_bounded_the_newest_kept_but_16_bit_ones_first) {
 }
 END_TEST
 
-/* --- the interface ------------------------------------------------------------------------------------------------- */
+/* --- the interface -------------------------------------------------------------------------- */
 
 START_TEST(test_the_view_of_nodes_is_what_people_expect) {
         _cleanup_(database_freep) Database *database = open_default();

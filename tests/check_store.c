@@ -59,7 +59,7 @@ static void wait_for_event(Store *store) {
         store_clear_event(store);
 }
 
-/* --- the loop's part -------------------------------------------------------------------------------- */
+/* --- the loop's part ------------------------------------------------------------------------ */
 
 static Store *try_start(const char *where, int *ret_result, pid_t *ret_holder) {
         StoreOptions options = { .path = where,
@@ -158,7 +158,7 @@ static bool has_notice(Store *store, const char *words) {
 #define ck_assert_names(file, expected) \
         ck_assert_answer((file), "SELECT group_concat(name, ' ') FROM (SELECT name FROM nodes)", (expected))
 
-/* --- how it should be --------------------------------------------------------------------------------- */
+/* --- how it should be ----------------------------------------------------------------------- */
 
 START_TEST(test_without_a_file_everything_is_committed_at_once) {
         pid_t holder;
@@ -300,7 +300,7 @@ START_TEST(test_a_stop_writes_what_is_queued_and_leaves_a_short_log) {
 }
 END_TEST
 
-/* --- kill -9 -------------------------------------------------------------------------------------------- */
+/* --- kill -9 -------------------------------------------------------------------------------- */
 
 /* Registers one name after the other and says so once it is committed; never ends by itself. */
 static void register_and_tell(const char *where, int tell_fd) {
@@ -358,7 +358,7 @@ START_TEST(test_after_kill_9_everything_that_was_acknowledged_is_there) {
 }
 END_TEST
 
-/* --- a disk that does not do as asked --------------------------------------------------------------------- */
+/* --- a disk that does not do as asked ------------------------------------------------------- */
 
 START_TEST(test_while_commits_fail_nothing_is_acknowledged_and_nothing_is_lost) {
         static const struct {
@@ -586,7 +586,7 @@ START_TEST(test_what_may_only_be_read_is_loaded) {
 }
 END_TEST
 
-/* --- P6 ---------------------------------------------------------------------------------------------------- */
+/* --- P6 ------------------------------------------------------------------------------------- */
 
 START_TEST(test_a_queue_that_overflows_is_dropped_and_the_file_written_whole) {
         Store *store = start_and_load();
@@ -637,7 +637,7 @@ START_TEST(test_a_queue_is_bounded_in_bytes_too) {
 }
 END_TEST
 
-/* --- P1 and P2: files that are lost ---------------------------------------------------------------------------- */
+/* --- P1 and P2: files that are lost --------------------------------------------------------- */
 
 START_TEST(test_a_file_that_is_deleted_is_noticed_and_made_anew) {
         Store *store = start_and_load();
@@ -874,7 +874,7 @@ START_TEST(test_sets_beyond_a_few_are_deleted_oldest_first) {
 }
 END_TEST
 
-/* --- files that are not for us ------------------------------------------------------------------------------------ */
+/* --- files that are not for us -------------------------------------------------------------- */
 
 START_TEST(test_a_file_that_is_not_for_us_is_served_around_until_a_better_one_is_there) {
         static const char *const theirs[] = {
@@ -914,7 +914,7 @@ START_TEST(test_a_file_that_is_not_for_us_is_served_around_until_a_better_one_is
 }
 END_TEST
 
-/* --- the lock ------------------------------------------------------------------------------------------------------ */
+/* --- the lock ------------------------------------------------------------------------------- */
 
 START_TEST(test_a_lock_file_that_is_deleted_is_made_again) {
         Store *store = start_and_load();
@@ -958,7 +958,7 @@ START_TEST(test_a_lock_that_somebody_else_has_got_ends_our_writing) {
 }
 END_TEST
 
-/* --- P5 ------------------------------------------------------------------------------------------------------------- */
+/* --- P5 ------------------------------------------------------------------------------------- */
 
 START_TEST(test_creations_go_on_whatever_is_lost_between_two_runs) {
         static const struct {
@@ -1015,7 +1015,7 @@ START_TEST(test_the_greater_of_what_file_and_lock_remember_counts) {
 }
 END_TEST
 
-/* --- readers --------------------------------------------------------------------------------------------------------- */
+/* --- readers -------------------------------------------------------------------------------- */
 
 START_TEST(test_a_reader_delays_nobody_and_the_log_shrinks_when_he_leaves) {
         Store *store = start_and_load();

@@ -43,7 +43,7 @@ static inline Database *open_default(void) {
         return open_database(&how);
 }
 
-/* --- groups ------------------------------------------------------------------------------------------- */
+/* --- groups --------------------------------------------------------------------------------- */
 
 static inline Write *put(Node *node) {
         Write *write = write_new(WRITE_PUT, 1, &node, 1);

@@ -24,7 +24,7 @@
 #include "core/node.h"
 #include "util.h"
 
-/* --- a directory for each test ---------------------------------------------------------------------- */
+/* --- a directory for each test -------------------------------------------------------------- */
 
 static char state_root[PATH_MAX];
 
@@ -96,7 +96,7 @@ static inline mode_t file_mode(const char *file) {
         return facts.st_mode & 07777;
 }
 
-/* --- nodes ------------------------------------------------------------------------------------------- */
+/* --- nodes ---------------------------------------------------------------------------------- */
 
 static inline Node *new_node(const char *name, uint64_t serial) {
         NodeInfo info = { .name = name,
@@ -114,7 +114,7 @@ static inline Node *new_node(const char *name, uint64_t serial) {
         return node;
 }
 
-/* --- another process's or tool's look at the file ------------------------------------------------------ */
+/* --- another process's or tool's look at the file ------------------------------------------- */
 
 /* The first column of the first row; NULL: none. On any error the test fails. */
 static inline char *ask(const char *file, const char *sql) {
@@ -177,7 +177,7 @@ static inline int run_child(uid_t uid, gid_t gid, int (*check)(const char *), co
         return WEXITSTATUS(status);
 }
 
-/* --- a disk that does as it is told ------------------------------------------------------------------- */
+/* --- a disk that does as it is told --------------------------------------------------------- */
 
 /* An SQLite VFS around the system's, as the default one. What is set is answered by the calls on all files
  * whose names contain `disk_match`. */

@@ -16,17 +16,23 @@
 #include "core/wire.h"
 #include "log.h"
 
+/* Of those who may not ask, so many are remembered, so that each is named in the log once. */
+#define DENIED_REMEMBERED 256
+
 struct Mapper {
         MapperParts parts;
         MapperOptions options;
+        Address denied[DENIED_REMEMBERED];
+        size_t n_denied; /* in all; the newest takes the oldest one's place */
 };
 
 int mapper_new(Mapper **ret, const MapperParts *parts, const MapperOptions *options) {
-        Mapper *mapper = malloc(sizeof *mapper);
+        Mapper *mapper = calloc(1, sizeof *mapper);
 
         if (!mapper)
                 return -ENOMEM;
-        *mapper = (Mapper){ .parts = *parts, .options = *options };
+        mapper->parts = *parts;
+        mapper->options = *options;
         *ret = mapper;
         return 0;
 }
@@ -269,10 +275,28 @@ static const char *op_to_string(WireOp op) {
         return "?";
 }
 
+static bool mapper_is_first_denial(Mapper *mapper, const Conn *conn) {
+        size_t n = mapper->n_denied < DENIED_REMEMBERED ? mapper->n_denied : DENIED_REMEMBERED;
+        Address peer;
+
+        if (address_from_sockaddr(conn_peer(conn), &peer, NULL) < 0)
+                return true;
+        for (size_t i = 0; i < n; i++)
+                if (address_equal(mapper->denied + i, &peer))
+                        return false;
+        mapper->denied[mapper->n_denied++ % DENIED_REMEMBERED] = peer;
+        return true;
+}
+
 static void mapper_deny(Mapper *mapper, Conn *conn, WireOp op) {
         mapper->parts.counters->n_denied++;
-        log_event(LOG_NOTICE, LOG_EVENT_DENIED, &(LogFields){ .peer = conn_peer_text(conn) },
-                  "%s may not ask for %s and is closed", conn_peer_text(conn), op_to_string(op));
+        if (mapper_is_first_denial(mapper, conn))
+                log_event(LOG_NOTICE, LOG_EVENT_DENIED, &(LogFields){ .peer = conn_peer_text(conn) },
+                          "%s may not ask for %s and is closed; further requests of that address are "
+                          "counted only",
+                          conn_peer_text(conn), op_to_string(op));
+        else
+                log_debug("** %s may not ask for %s", conn_peer_text(conn), op_to_string(op));
         conn_finish(conn);
 }
 

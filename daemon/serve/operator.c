@@ -51,6 +51,18 @@ static void put_numbers(ControlBuffer *buffer, const OperatorParts *parts) {
         control_put_u64(buffer, CONTROL_TAG_REVISION, registry_revision(registry));
 }
 
+static void put_evidence(ControlBuffer *buffer, const Vigil *vigil) {
+        const char *blind_reason = vigil_blind_reason(vigil);
+
+        put_string(buffer, CONTROL_TAG_EVIDENCE, "connections");
+        if (blind_reason)
+                put_string(buffer, CONTROL_TAG_BLIND, blind_reason);
+        else
+                put_string(buffer, CONTROL_TAG_EVIDENCE, "listeners");
+        if (vigil_knows_units(vigil) && !blind_reason)
+                put_string(buffer, CONTROL_TAG_EVIDENCE, "units");
+}
+
 static void put_sockets(ControlBuffer *buffer, const ListenSockets *sockets) {
         char text[256];
 
@@ -78,7 +90,7 @@ static void put_status(ControlBuffer *buffer, const OperatorParts *parts) {
                 put_string(buffer, CONTROL_TAG_BOOT_ID, parts->boot_id);
         if (reason)
                 put_string(buffer, CONTROL_TAG_DEGRADED, reason);
-        put_string(buffer, CONTROL_TAG_EVIDENCE, vigil_evidence(parts->vigil));
+        put_evidence(buffer, parts->vigil);
         put_numbers(buffer, parts);
         put_registry(buffer, &status);
         counters_each(parts->counters, put_counter, buffer);

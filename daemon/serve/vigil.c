@@ -31,8 +31,7 @@ struct Vigil {
         sd_event_source *announcements;
         sd_event_source *expiry; /* of awaited nodes */
         int listener_fd;
-        bool is_blind;
-        char evidence[128];
+        const char *blind_reason; /* static; NULL: it sees */
 };
 
 static uint64_t vigil_now(const Vigil *vigil, clockid_t clock) {
@@ -53,13 +52,9 @@ static void vigil_tell(Vigil *vigil, EventKind kind, Node *node) {
 /* --- can we see ------------------------------------------------------------------------------- */
 
 static void vigil_set_blind(Vigil *vigil, const char *reason) {
-        bool was_blind = vigil->is_blind;
+        bool was_blind = vigil->blind_reason;
 
-        vigil->is_blind = reason != NULL;
-        if (reason)
-                snprintf(vigil->evidence, sizeof vigil->evidence, "connections only (%s)", reason);
-        else
-                snprintf(vigil->evidence, sizeof vigil->evidence, "connections and listening sockets");
+        vigil->blind_reason = reason;
         if (reason && !was_blind)
                 log_event(LOG_WARNING, LOG_EVENT_BLIND, NULL,
                           "The kernel's word on listening sockets cannot be had: %s. "
@@ -83,15 +78,23 @@ static void vigil_test_sight(Vigil *vigil) {
         if (r == -ENOENT)
                 vigil_set_blind(vigil, "the daemon is in another network namespace than its sockets");
         else
-                vigil_set_blind(vigil, r < 0 ? strerror(-r) : NULL);
+                vigil_set_blind(vigil, r < 0 ? "the kernel does not answer" : NULL);
 }
 
-bool vigil_is_blind(const Vigil *vigil) {
-        return vigil->is_blind;
+const char *vigil_blind_reason(const Vigil *vigil) {
+        return vigil->blind_reason;
 }
 
-const char *vigil_evidence(const Vigil *vigil) {
-        return vigil->evidence;
+bool vigil_knows_units(const Vigil *vigil) {
+        return vigil->cgroups != NULL;
+}
+
+const char *vigil_describe_evidence(const Vigil *vigil, char *text, size_t n_text) {
+        if (vigil->blind_reason)
+                snprintf(text, n_text, "connections only (%s)", vigil->blind_reason);
+        else
+                snprintf(text, n_text, "connections and listening sockets");
+        return text;
 }
 
 /* --- listeners that close --------------------------------------------------------------------- */
@@ -107,7 +110,7 @@ static void vigil_on_listener_gone(Vigil *vigil, uint64_t cookie) {
 
 /* False where the kernel does not say: then nothing follows. */
 static bool vigil_knows_gone(Vigil *vigil, const Node *node) {
-        if (vigil->is_blind || node->listener.cookie == 0)
+        if (vigil->blind_reason || node->listener.cookie == 0)
                 return false;
         return listeners_is_alive(vigil->listeners, &node->listener, node->info.port) == 0;
 }
@@ -119,7 +122,7 @@ static void vigil_check_all(Vigil *vigil) {
         Node *older;
         int r;
 
-        if (vigil->is_blind)
+        if (vigil->blind_reason)
                 return;
         r = listeners_snapshot(vigil->listeners, &snapshot, &n_snapshot);
         if (r < 0) {
@@ -281,7 +284,7 @@ bool vigil_is_local(Vigil *vigil, Conn *conn) {
                 return false;
         if (address_equal(&peer, &own))
                 return true;
-        return !vigil->is_blind &&
+        return !vigil->blind_reason &&
                listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) == 0;
 }
 
@@ -296,7 +299,7 @@ void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         event->peer = (NodePeer){ .uid = NODE_UID_UNKNOWN };
         event->listener = (NodeListener){ 0 };
         event->unit = NULL;
-        if (vigil->is_blind || !local ||
+        if (vigil->blind_reason || !local ||
             listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) < 0)
                 return;
         event->peer = (NodePeer){ .uid = facts.uid, .cgroup_id = facts.cgroup_id };
@@ -339,7 +342,7 @@ static ListenerEvidence vigil_evidence_of(Vigil *vigil, const Node *node,
         const SocketFacts *facts;
         int r;
 
-        if (vigil->is_blind || node->listener.cookie == 0)
+        if (vigil->blind_reason || node->listener.cookie == 0)
                 return LISTENER_UNKNOWN;
         facts = listeners_snapshot_find(snapshot, n_snapshot, node->listener.cookie);
         if (facts && facts->local_port == node->info.port)
@@ -379,7 +382,7 @@ void vigil_reconcile(Vigil *vigil, StoreLoaded *loaded, const char *boot_id) {
         };
 
         registry_advance_creation(vigil->registry, loaded->first_creation);
-        if (!vigil->is_blind && loaded->n_nodes > 0 &&
+        if (!vigil->blind_reason && loaded->n_nodes > 0 &&
             listeners_snapshot(vigil->listeners, &snapshot, &n_snapshot) < 0)
                 n_snapshot = 0;
 

@@ -24,10 +24,12 @@ int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, 
 Vigil *vigil_free(Vigil *vigil);
 DEFINE_CLEANUP(Vigil *, vigil_free)
 
-/* True if the kernel's word on listeners cannot be had. */
-bool vigil_is_blind(const Vigil *vigil);
-/* "connections and listening sockets", "connections only (...)". */
-const char *vigil_evidence(const Vigil *vigil);
+/* Why the kernel's word on listeners cannot be had; NULL: it can. */
+const char *vigil_blind_reason(const Vigil *vigil);
+/* True if it can be told which systemd unit a node belongs to. */
+bool vigil_knows_units(const Vigil *vigil);
+/* In words: "connections and listening sockets", "connections only (...)". Returns `text`. */
+const char *vigil_describe_evidence(const Vigil *vigil, char *text, size_t n_text);
 
 /* True if the peer of `conn` is on this machine: a loopback address, the address it asked on, or a socket
  * of our kernel. */

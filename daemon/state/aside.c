@@ -2,8 +2,8 @@
 /*
  * Knows how damaged files are named and how many are kept. Does not know what is wrong with them.
  *
- * The trap: the main file is renamed first. If we end between the renames, what is left is a log without
- * a file, which is harmless; a file without its log would be taken for a good one.
+ * The trap: the main file is renamed first. If we end between the renames, what is left is a log
+ * without a file, which is harmless; a file without its log would be taken for a good one.
  */
 
 #include "state/aside.h"
@@ -19,7 +19,7 @@
 #include "util.h"
 
 #define INFIX ".corrupt-"
-#define STAMP "dddddddd" "T" "dddddd" "Z" /* d: a digit */
+#define STAMP "ddddddddTddddddZ" /* d: a digit */
 #define ATTEMPTS_MAX 100
 
 static const char *const companions[] = { "-wal", "-shm" };
@@ -69,7 +69,7 @@ int aside_set(const char *path, time_t now, char ret_name[static PATH_MAX]) {
         return 0;
 }
 
-/* --- the oldest go --------------------------------------------------------------------------------- */
+/* --- the oldest go -------------------------------------------------------------------------- */
 
 /* Exactly what choose_name() makes for the file `base`: nobody else's files are deleted. */
 static bool is_set_of(const char *base, const char *name) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows how two threads share a queue and a few facts. Does not know what a disk is: the mutex is held for
- * memory work only, which is why the loop may take it.
+ * Knows how two threads share a queue and a few facts. Does not know what a disk is: the mutex is
+ * held for memory work only, which is why the loop may take it.
  *
  * The trap: "committed" is only true for a file that misses nothing. See "Losses" in channel.h.
  */
@@ -35,11 +35,12 @@ struct Channel {
         Write **end; /* where the next one is appended */
         size_t n_queued;
         size_t n_queued_bytes; /* but for WRITE_WHOLE, which the registry's own limits bound */
-        size_t n_taken; /* by the thread, and not yet on disk */
+        size_t n_taken;        /* by the thread, and not yet on disk */
         bool stop;
         bool poked;
 
-        /* Losses: that there were, that a queued or written WRITE_WHOLE makes good, that one has made good */
+        /* Losses: that there were, that a queued or written WRITE_WHOLE makes good, that one has
+         * made good */
         uint64_t n_losses, n_losses_asked, n_losses_repaired;
 
         /* From the thread */
@@ -95,7 +96,7 @@ static void free_list(Write *first) {
         }
 }
 
-/* --- life ----------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 int channel_new(Channel **ret, const char *path) {
         pthread_condattr_t attributes;
@@ -151,7 +152,7 @@ Channel *channel_unref(Channel *channel) {
         return NULL;
 }
 
-/* --- the queue ------------------------------------------------------------------------------------ */
+/* --- the queue ------------------------------------------------------------------------------ */
 
 /* Leaves nothing of a change but the creations it reserves. */
 static void reduce_to_creations(Write *write) {
@@ -178,8 +179,8 @@ static void lose(Channel *channel) {
         wake_loop(channel);
 }
 
-/* P6. All at once and not one by one: each loss costs a whole write. What is kept is the last reservation of
- * creations, which no whole write replaces (P5). */
+/* P6. All at once and not one by one: each loss costs a whole write. What is kept is the last
+ * reservation of creations, which no whole write replaces (P5). */
 static void drop_queue(Channel *channel) {
         Write *next, *kept = NULL;
 
@@ -259,7 +260,8 @@ static void take_group(Channel *channel, Group *group) {
         channel->n_taken = group->n_writes;
 }
 
-void channel_wait(Channel *channel, uint64_t until_usec, bool for_changes, Group *group, Wake *wake) {
+void channel_wait(Channel *channel, uint64_t until_usec, bool for_changes, Group *group,
+                  Wake *wake) {
         _cleanup_(unlockp) Channel *guard = lock(channel);
         struct timespec until = to_timespec(until_usec);
 
@@ -291,7 +293,7 @@ bool channel_is_pressing(Channel *channel) {
         return guard->first || guard->stop || guard->poked;
 }
 
-/* --- what the thread tells ------------------------------------------------------------------------- */
+/* --- what the thread tells ------------------------------------------------------------------ */
 
 void channel_publish_commit(Channel *channel, Group *group, size_t n_refused) {
         _cleanup_(unlockp) Channel *guard = lock(channel);
@@ -346,6 +348,9 @@ void channel_publish_loaded(Channel *channel, StoreLoaded *loaded) {
         store_loaded_free(guard->loaded);
         guard->loaded = loaded;
         guard->load_is_known = true;
+        /* From here on a failure would be told as one. */
+        if (guard->status.health == STORE_OPENING)
+                guard->status.health = STORE_OK;
         pthread_cond_broadcast(&guard->news);
         wake_loop(guard);
 }
@@ -370,7 +375,8 @@ void channel_publish_failure(Channel *channel, StoreHealth health, const char *d
         set_health(guard, health, detail);
 }
 
-void channel_publish_file(Channel *channel, uint64_t file_bytes, uint64_t wal_bytes, uint32_t version) {
+void channel_publish_file(Channel *channel, uint64_t file_bytes, uint64_t wal_bytes,
+                          uint32_t version) {
         _cleanup_(unlockp) Channel *guard = lock(channel);
 
         guard->status.file_bytes = file_bytes;
@@ -399,7 +405,7 @@ void channel_notice(Channel *channel, const char *format, ...) {
         wake_loop(guard);
 }
 
-/* --- what the loop asks ----------------------------------------------------------------------------- */
+/* --- what the loop asks --------------------------------------------------------------------- */
 
 int channel_event_fd(const Channel *channel) {
         return channel->event_fd;
@@ -488,7 +494,8 @@ static bool wait_for(Channel *channel, const bool *fact, uint64_t timeout_usec) 
         return *fact;
 }
 
-bool channel_wait_locked(Channel *channel, uint64_t timeout_usec, int *ret_result, pid_t *ret_holder_pid) {
+bool channel_wait_locked(Channel *channel, uint64_t timeout_usec, int *ret_result,
+                         pid_t *ret_holder_pid) {
         _cleanup_(unlockp) Channel *guard = lock(channel);
 
         if (!wait_for(guard, &guard->lock_is_known, timeout_usec))

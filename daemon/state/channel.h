@@ -11,19 +11,20 @@
 #include "state/write.h"
 #include "util.h"
 
-/* Losses. Whenever changes cannot reach the file in their order (the queue overflowed, memory ran out, the
- * file was lost with what had been committed), that is a loss, and they are counted. From then on the file
- * is not what the registry says, and no revision is committed, until all nodes have been written whole by a
- * WRITE_WHOLE that was submitted after the last loss. */
+/* Losses. Whenever changes cannot reach the file in their order (the queue overflowed, memory ran
+ * out, the file was lost with what had been committed), that is a loss, and they are counted. From
+ * then on the file is not what the registry says, and no revision is committed, until all nodes
+ * have been written whole by a WRITE_WHOLE that was submitted after the last loss. */
 typedef struct Channel Channel;
 
-/* Has two owners, the loop's side and the thread; the last one to leave frees it. 0 or negative errno. */
+/* Has two owners, the loop's side and the thread; the last one to leave frees it. 0 or negative
+ * errno. */
 int channel_new(Channel **ret, const char *path);
 Channel *channel_ref(Channel *channel);
 Channel *channel_unref(Channel *channel);
 DEFINE_CLEANUP(Channel *, channel_unref)
 
-/* --- the loop's side ------------------------------------------------------------------------------ */
+/* --- the loop's side ------------------------------------------------------------------------ */
 
 /* Takes the change, or NULL for one that there was no memory for: a loss, -ENOMEM. */
 int channel_submit(Channel *channel, Write *write);
@@ -40,12 +41,13 @@ void channel_get_status(const Channel *channel, StoreStatus *ret);
 bool channel_take_notice(Channel *channel, char notice[static STORE_NOTICE_MAX]);
 StoreLoaded *channel_take_loaded(Channel *channel);
 /* True once the thread has said how it fared with the lock: `*ret_result`, 0 or negative errno. */
-bool channel_wait_locked(Channel *channel, uint64_t timeout_usec, int *ret_result, pid_t *ret_holder_pid);
+bool channel_wait_locked(Channel *channel, uint64_t timeout_usec, int *ret_result,
+                         pid_t *ret_holder_pid);
 bool channel_wait_loaded(Channel *channel, uint64_t timeout_usec);
-/* Tells the thread to write what there is and to end. True once it has ended: `*ret_all_written`. */
+/* Tells the thread to write what there is and to end. True once it has: `*ret_all_written`. */
 bool channel_stop(Channel *channel, uint64_t timeout_usec, bool *ret_all_written);
 
-/* --- the thread's side ---------------------------------------------------------------------------- */
+/* --- the thread's side ---------------------------------------------------------------------- */
 
 /* A group of changes: owned by the thread, kept until it is on disk. */
 typedef struct Group {
@@ -63,13 +65,14 @@ typedef struct Wake {
         bool poked; /* since the last time */
 } Wake;
 
-/* Waits until `until_usec` (CLOCK_MONOTONIC), a poke, the first sight of stop or, if `for_changes`, a change.
- * Then moves what is queued (a bounded number) into `group`, if that is empty. */
-void channel_wait(Channel *channel, uint64_t until_usec, bool for_changes, Group *group, Wake *wake);
+/* Waits until `until_usec` (CLOCK_MONOTONIC), a poke, the first sight of stop or, if `for_changes`,
+ * a change. Then moves what is queued (a bounded number) into `group`, if that is empty. */
+void channel_wait(Channel *channel, uint64_t until_usec, bool for_changes, Group *group,
+                  Wake *wake);
 bool channel_has_changes(Channel *channel);
 /* True if something waits for the thread: a reason to cut short what can wait. */
 bool channel_is_pressing(Channel *channel);
-/* The group is on disk, in the file at its path. Frees its changes. `n_refused`: not all of them. */
+/* The group is on disk, in the file at its path, but for `n_refused` changes. Frees them all. */
 void channel_publish_commit(Channel *channel, Group *group, size_t n_refused);
 /* The group's changes are given up, and counted as dropped: a loss, which is told later. */
 void channel_drop_group(Channel *channel, Group *group);
@@ -78,7 +81,8 @@ void channel_publish_lock(Channel *channel, int result, pid_t holder_pid);
 void channel_publish_loaded(Channel *channel, StoreLoaded *loaded);
 void channel_publish_health(Channel *channel, StoreHealth health, const char *detail);
 void channel_publish_failure(Channel *channel, StoreHealth health, const char *detail);
-void channel_publish_file(Channel *channel, uint64_t file_bytes, uint64_t wal_bytes, uint32_t version);
+void channel_publish_file(Channel *channel, uint64_t file_bytes, uint64_t wal_bytes,
+                          uint32_t version);
 void channel_publish_loss(Channel *channel);
 /* Once more, in case the loop could not answer (-ENOMEM) when it was told of a loss. */
 void channel_remind(Channel *channel);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows how the registry file is opened, judged, brought up to date, written and left. Does not know when to
- * do that, nor what to do when it fails: that is the writer's.
+ * Knows how the registry file is opened, judged, brought up to date, written and left. Does not
+ * know when to do that, nor what to do when it fails: that is the writer's.
  *
- * The trap: SQLite names files by path when it is done with them ("-wal" is unlinked by name), and POSIX
- * locks are dropped when any second descriptor of a file is closed in this process. So nothing here
- * opens the database but SQLite, once, and a connection whose file is lost is closed without a touch.
+ * The trap: SQLite names files by path when it is done with them ("-wal" is unlinked by name), and
+ * POSIX locks are dropped when any second descriptor of a file is closed in this process. So
+ * nothing here opens the database but SQLite, once, and a connection whose file is lost is closed
+ * without a touch.
  */
 
 #include "state/database.h"
@@ -23,7 +24,7 @@
 
 /* How long another's write transaction is waited for within one attempt. */
 #define BUSY_TIMEOUT_MSEC 1000
-/* Written back after so many pages, as SQLite would by itself, but not before the commit is told. */
+/* Written back after so many pages, as SQLite would by itself, but after the commit was told. */
 #define CHECKPOINT_FRAMES 1000
 /* Tenures deleted in one transaction: some 20 ms. */
 #define TRIM_STEP 2000
@@ -53,7 +54,7 @@ struct Database {
         int checkpoint_at; /* frames */
 };
 
-/* --- failures ------------------------------------------------------------------------------------- */
+/* --- failures ------------------------------------------------------------------------------- */
 
 PRINTF_LIKE(2, 3) static void set_detail(Database *database, const char *format, ...) {
         va_list arguments;
@@ -110,7 +111,7 @@ static int fail_errno(Database *database, int error, const char *attempt) {
         return -error;
 }
 
-/* --- life ----------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 void database_content_done(DatabaseContent *content) {
         for (size_t i = 0; i < content->n_nodes; i++)
@@ -191,7 +192,7 @@ struct sqlite3 *database_handle(const Database *database) {
         return database->handle;
 }
 
-/* --- small idioms of SQLite ------------------------------------------------------------------------ */
+/* --- small idioms of SQLite ----------------------------------------------------------------- */
 
 static void finalizep(sqlite3_stmt **statement) {
         sqlite3_finalize(*statement);
@@ -229,8 +230,8 @@ static int query_text(sqlite3 *handle, const char *sql, char **ret) {
         return text && !*ret ? SQLITE_NOMEM : SQLITE_OK;
 }
 
-/* A transaction that is left without COMMIT is undone. After SQLITE_FULL and its like SQLite has done so
- * by itself, and a ROLLBACK would only cover the error with its own. */
+/* A transaction that is left without COMMIT is undone. After SQLITE_FULL and its like SQLite has
+ * done so by itself, and a ROLLBACK would only cover the error with its own. */
 static void roll_backp(Database **database) {
         if (!sqlite3_get_autocommit((*database)->handle))
                 execute((*database)->handle, "ROLLBACK");
@@ -265,7 +266,7 @@ static int cut_log(Database *database) {
         return r;
 }
 
-/* --- opening --------------------------------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------------------------- */
 
 static int on_wal(void *userdata, sqlite3 *handle, const char *name, int n_frames) {
         Database *database = userdata;
@@ -311,6 +312,7 @@ static int connect_file(Database *database, DatabaseAccess access) {
         sqlite3_db_config(database->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         sqlite3_file_control(database->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
         sqlite3_wal_hook(database->handle, on_wal, database);
+        execute(database->handle, "PRAGMA temp_store = MEMORY"); /* no files elsewhere */
         database->n_wal_frames = 0;
         database->checkpoint_at = CHECKPOINT_FRAMES;
         database->is_full = true; /* SQLite's default */
@@ -324,7 +326,8 @@ static int judge_owner(Database *database) {
         int rc = query_number(database->handle, "PRAGMA application_id", &id);
 
         if (rc == SQLITE_OK)
-                rc = query_number(database->handle, "SELECT count(*) FROM sqlite_schema", &n_things);
+                rc = query_number(database->handle, "SELECT count(*) FROM sqlite_schema",
+                                  &n_things);
         if (rc != SQLITE_OK)
                 return fail(database, rc, "read");
         if (id == DATABASE_APPLICATION_ID || n_things == 0)
@@ -351,13 +354,14 @@ static int judge_version(Database *database) {
                 return 0;
         if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_ERROR)
                 return fail(database, rc, "read");
-        set_detail(database, "%s has schema %" PRId64 ", which this daemon, of schema %u, must not write",
+        set_detail(database,
+                   "%s has schema %" PRId64 ", which this daemon, of schema %u, must not write",
                    database->path, version, n_schema_migrations);
         return DATABASE_E_TOO_NEW;
 }
 
-/* The id goes into the main file before the file may have a WAL: whoever finds a file with a WAL and
- * without the id knows that it is not ours. */
+/* The id goes into the main file before the file may have a WAL: whoever finds a file with a WAL
+ * and without the id knows that it is not ours. */
 static int enter_wal(Database *database) {
         _cleanup_(freep) char *mode = NULL;
         char sql[64];
@@ -377,12 +381,14 @@ static int enter_wal(Database *database) {
                 return fail(database, rc, "open");
         if (mode && strcmp(mode, "wal") == 0)
                 return 0;
-        set_detail(database, "%s cannot have a write-ahead log: its file system has no shared memory",
+        set_detail(database,
+                   "%s cannot have a write-ahead log: its file system has no shared memory",
                    database->path);
         return -EOPNOTSUPP;
 }
 
-/* SQL that fails as such, in a file that is ours, means that the schema is not what its version says. */
+/* SQL that fails as such, in a file that is ours, means that the schema is not what its version
+ * says. */
 static int fail_schema(Database *database, int rc, const char *attempt) {
         int r = fail(database, rc, attempt);
 
@@ -419,8 +425,8 @@ static int migrate(Database *database) {
 
 static int read_creations(Database *database) {
         int64_t creations;
-        int rc = query_number(database->handle, "SELECT creation_reserved FROM registry WHERE id = 1",
-                              &creations);
+        int rc = query_number(database->handle,
+                              "SELECT creation_reserved FROM registry WHERE id = 1", &creations);
 
         if (rc != SQLITE_OK)
                 return fail_schema(database, rc, "read");
@@ -428,9 +434,9 @@ static int read_creations(Database *database) {
         return 0;
 }
 
-/* Notes which files are open. The main one could be replaced between SQLite's open() and our stat(), so
- * SQLite is asked whether its own is still the one at the path. A new one must be found again after a power
- * cut; SQLite sees to what is in it. */
+/* Notes which files are open. The main one could be replaced between SQLite's open() and our
+ * stat(), so SQLite is asked whether its own is still the one at the path. A new one must be found
+ * again after a power cut; SQLite sees to what is in it. */
 static int settle(Database *database) {
         int has_moved = 1;
         int r = place_note(&database->place);
@@ -507,7 +513,7 @@ void database_close_lost(Database *database) {
         database_close(database);
 }
 
-/* --- reading --------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------------- */
 
 int database_load(Database *database, DatabaseContent *content) {
         int rc;
@@ -538,7 +544,7 @@ uint32_t database_salvage_creations(const char *path) {
         return creations > 0 && creations <= UINT32_MAX ? (uint32_t)creations : 0;
 }
 
-/* --- writing --------------------------------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------------------------- */
 
 /* From here on the rows of this boot are in the file, and no others (see WRITE_CREATIONS). */
 static bool begins_boot(const Write *first) {
@@ -548,7 +554,8 @@ static bool begins_boot(const Write *first) {
         return false;
 }
 
-int database_write(Database *database, const Write *first, uint32_t creations, size_t *ret_n_refused) {
+int database_write(Database *database, const Write *first, uint32_t creations,
+                   size_t *ret_n_refused) {
         _cleanup_(roll_backp) Database *transaction = database;
         bool has_boot = begins_boot(first) && !database->boot_is_written;
         bool has_creations = creation_later(database->creations, creations) != database->creations;
@@ -574,7 +581,7 @@ int database_write(Database *database, const Write *first, uint32_t creations, s
         return 0;
 }
 
-/* --- looking after it ------------------------------------------------------------------------------- */
+/* --- looking after it ----------------------------------------------------------------------- */
 
 int database_check_place(Database *database) {
         const char *file;
@@ -629,7 +636,8 @@ static int on_progress(void *userdata) {
         return check->is_wanted_elsewhere(check->userdata);
 }
 
-int database_check_pages(Database *database, bool (*is_wanted_elsewhere)(void *userdata), void *userdata) {
+int database_check_pages(Database *database, bool (*is_wanted_elsewhere)(void *userdata),
+                         void *userdata) {
         PagesCheck check = { .is_wanted_elsewhere = is_wanted_elsewhere, .userdata = userdata };
         _cleanup_(freep) char *verdict = NULL;
         int rc;

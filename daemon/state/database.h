@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry file: open, migrate, load, write a group, look after it. With rows.c the only user of SQLite. */
+/* The registry file: open, migrate, load, write a group, look after it. With rows.c the only user
+ * of SQLite. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +15,8 @@
 #define DATABASE_APPLICATION_ID 0x526f6c6c
 /* Idle, a longer WAL is cut as soon as nobody reads from it. */
 #define DATABASE_WAL_BYTES_MAX (4 * 1024 * 1024)
-/* Of history: last tenures with a 16-bit creation that are spared by the bounds in days and rows (P5). */
+/* Of history: last tenures with a 16-bit creation that are spared by the bounds in days and rows
+ * (P5). */
 #define DATABASE_SPARED_MAX 1000
 
 /* Conditions that the writer handles, each in its own way. */
@@ -22,7 +24,7 @@ enum DatabaseError {
         DATABASE_E_CORRUPT = 1, /* to be set aside */
         DATABASE_E_TOO_NEW,     /* a newer daemon's, which we may not write */
         DATABASE_E_FOREIGN,     /* another program's */
-        DATABASE_E_LOST,        /* deleted or replaced beneath us: what was written is not at its path */
+        DATABASE_E_LOST, /* deleted or replaced beneath us: what was written is not at its path */
         DATABASE_E_INTERRUPTED, /* database_check_pages() was */
 };
 
@@ -48,13 +50,14 @@ typedef struct DatabaseContent {
 
 void database_content_done(DatabaseContent *content);
 
-/* One file for as long as the store lives; opened and closed many times. Every function below that opens,
- * reads or writes waits for the disk. They return 0; one of DATABASE_E_*; or a negative errno: -EBUSY
- * (somebody holds a lock), -ENOSPC, -EROFS (it may only be read), -ENOMEM, -EIO and others; and leave in
- * database_detail() what was attempted and what came of it. */
+/* One file for as long as the store lives; opened and closed many times. Every function below that
+ * opens, reads or writes waits for the disk. They return 0; one of DATABASE_E_*; or a negative
+ * errno: -EBUSY (somebody holds a lock), -ENOSPC, -EROFS (it may only be read), -ENOMEM, -EIO and
+ * others; and leave in database_detail() what was attempted and what came of it. */
 typedef struct Database Database;
 
-int database_new(Database **ret, const DatabaseOptions *options); /* touches nothing. 0 or -ENOMEM */
+int database_new(Database **ret,
+                 const DatabaseOptions *options); /* touches nothing. 0 or -ENOMEM */
 Database *database_free(Database *database);
 DEFINE_CLEANUP(Database *, database_free)
 
@@ -63,12 +66,14 @@ typedef enum DatabaseAccess {
         DATABASE_WRITE,
 } DatabaseAccess;
 
-/* Opens the file; with DATABASE_WRITE brings it to our schema, and makes a new one where there is none (0640,
- * whatever the umask). A file that may only be read is opened as that (database_is_read_only()). */
+/* Opens the file; with DATABASE_WRITE brings it to our schema, and makes a new one where there is
+ * none (0640, whatever the umask). A file that may only be read is opened as that
+ * (database_is_read_only()). */
 int database_open(Database *database, DatabaseAccess access);
-/* Forgets the file. Touches nothing: not even its -wal by name, which may be another file's by now. */
+/* Forgets the file. Touches nothing, not even its -wal, which may be another file's by now. */
 void database_close(Database *database);
-/* As database_close(), after DATABASE_E_LOST: removes what is left of ours beside a file that is not. */
+/* As database_close(), after DATABASE_E_LOST: removes what is left of ours beside a file that is
+ * not. */
 void database_close_lost(Database *database);
 /* The clean end: WAL written back and cut, both -wal and -shm stay for those who may only read. */
 void database_close_cleanly(Database *database);
@@ -82,13 +87,16 @@ uint64_t database_file_bytes(const Database *database);
 uint64_t database_wal_bytes(const Database *database);
 const char *database_detail(const Database *database); /* of the last failure; at most 255 bytes */
 
-/* What can be read, also where it ends with DATABASE_E_CORRUPT; the caller calls database_content_done(). */
+/* What can be read, also where it ends with DATABASE_E_CORRUPT; the caller calls
+ * database_content_done(). */
 int database_load(Database *database, DatabaseContent *content);
-/* One transaction: the list `first` in its order, creations if they are later than what the file has
- * (0: leave them). Durable against a power cut if creations are in it. A change that the file refuses
- * (a newer schema's rule) is passed over and counted in `*ret_n_refused`. */
-int database_write(Database *database, const Write *first, uint32_t creations, size_t *ret_n_refused);
-/* 0 while the open file is the one at its path, with its -wal and -shm; else DATABASE_E_LOST. Notes sizes. */
+/* One transaction: the list `first` in its order, creations if they are later than what the file
+ * has (0: leave them). Durable against a power cut if creations are in it. A change that the file
+ * refuses (a newer schema's rule) is passed over and counted in `*ret_n_refused`. */
+int database_write(Database *database, const Write *first, uint32_t creations,
+                   size_t *ret_n_refused);
+/* 0 while the open file is the one at its path, with its -wal and -shm; else DATABASE_E_LOST. Notes
+ * sizes. */
 int database_check_place(Database *database);
 /* Writes the WAL back if it has grown; `is_idle`: cuts it, too, if it is long and nobody reads. */
 int database_checkpoint(Database *database, bool is_idle);
@@ -96,8 +104,10 @@ int database_checkpoint(Database *database, bool is_idle);
 size_t database_n_untrimmed(const Database *database);
 /* Brings history within its bounds, a bounded step at a time; `*ret_again`: there is more to do. */
 int database_trim(Database *database, uint64_t now_usec, bool *ret_again);
-/* PRAGMA quick_check; stopped with DATABASE_E_INTERRUPTED as soon as `is_wanted_elsewhere(userdata)`. */
-int database_check_pages(Database *database, bool (*is_wanted_elsewhere)(void *userdata), void *userdata);
+/* PRAGMA quick_check; stopped with DATABASE_E_INTERRUPTED as soon as
+ * `is_wanted_elsewhere(userdata)`. */
+int database_check_pages(Database *database, bool (*is_wanted_elsewhere)(void *userdata),
+                         void *userdata);
 
 /* The creations reserved in a file that was set aside, or 0. */
 uint32_t database_salvage_creations(const char *path);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows how one daemon keeps another from its registry, and where creations are remembered beside the
- * registry file. Does not know what is in that file.
+ * Knows how one daemon keeps another from its registry, and where creations are remembered beside
+ * the registry file. Does not know what is in that file.
  *
- * The trap: between open() and flock() the file may be deleted by hand and made again by another daemon,
- * and both would hold "the lock". So the path is looked at again once the lock is held.
+ * The trap: between open() and flock() the file may be deleted by hand and made again by another
+ * daemon, and both would hold "the lock". So the path is looked at again once the lock is held.
  */
 
 #include "state/lockfile.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows where the files of a database are and whether they are still those that were opened. Does not know
- * what is in them, and never opens them while SQLite has them open.
+ * Knows where the files of a database are and whether they are still those that were opened. Does
+ * not know what is in them, and never opens them while SQLite has them open.
  *
  * The trap: a path says nothing about an open file. Device and inode do.
  */
@@ -111,7 +111,8 @@ const char *place_check(Place *place, const char **ret_file) {
                         return errno == ENOENT ? "was deleted" : "is out of reach";
                 if (!is_noted(place, i, &facts))
                         return "was replaced";
-                /* We never do that: somebody's VACUUM, or it was emptied. Either way it is opened anew. */
+                /* We never do that: somebody's VACUUM, or it was emptied. Either way it is opened
+                 * anew. */
                 if (i == PLACE_MAIN && (uint64_t)facts.st_size < place->bytes[i])
                         return "was made smaller";
                 place->bytes[i] = (uint64_t)facts.st_size;

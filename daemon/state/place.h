@@ -11,7 +11,8 @@ typedef enum PlaceFile { PLACE_MAIN, PLACE_WAL, PLACE_SHM, _PLACE_N } PlaceFile;
 
 typedef struct Place {
         char *path;            /* as it was given */
-        char *files[_PLACE_N]; /* what SQLite calls them: the target of a symbolic link, and beside that */
+        char *files[_PLACE_N]; /* what SQLite calls them: the target of a symbolic link, and beside
+                                  that */
         struct {
                 dev_t device;
                 ino_t inode;
@@ -19,19 +20,20 @@ typedef struct Place {
         uint64_t bytes[_PLACE_N]; /* when they were last looked at */
 } Place;
 
-/* Before the database is opened. `*ret_is_there`: there is a main file, a regular one. 0; -ENOTSUP: there is
- * something else; other negative errno. place_done() is due in any case. */
+/* Before the database is opened. `*ret_is_there`: there is a main file, a regular one. 0; -ENOTSUP:
+ * there is something else; other negative errno. place_done() is due in any case. */
 int place_find(Place *place, const char *path, bool *ret_is_there);
-/* An empty main file, 0640 whatever the umask; -wal and -shm, to which SQLite gives its mode, follow. What a
- * deleted file has left is removed, lest it be taken for the new one's. 0 or negative errno. */
+/* An empty main file, 0640 whatever the umask; -wal and -shm, to which SQLite gives its mode,
+ * follow. What a deleted file has left is removed, lest it be taken for the new one's. 0 or
+ * negative errno. */
 int place_create(Place *place);
 /* After it was opened, when all three are there. 0 or negative errno. */
 int place_note(Place *place);
 /* Sees to it that new files are found again after a power cut. 0 or negative errno. */
 int place_sync(const Place *place);
 
-/* NULL while each file is the one that was noted; else what has happened to `*ret_file`, in words: "was deleted",
- * "was replaced", "was made smaller", "is out of reach". */
+/* NULL while each file is the one that was noted; else what has happened to `*ret_file`, in words:
+ * "was deleted", "was replaced", "was made smaller", "is out of reach". */
 const char *place_check(Place *place, const char **ret_file);
 /* Removes our log if it is left beside another's file, for which it would be taken as its own. */
 void place_sweep(const Place *place);

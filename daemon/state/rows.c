@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows how a node becomes a row and a row a node, and which tenures are kept. Does not know where the
- * file is, nor when transactions begin and end. The SQL of the tables is explained in schema/.
+ * Knows how a node becomes a row and a row a node, and which tenures are kept. Does not know where
+ * the file is, nor when transactions begin and end. The SQL of the tables is explained in schema/.
  *
- * The trap: a row is deleted by what makes a registration unique (serial and since), not by its name
- * alone, since by then the name may be a newcomer's.
+ * The trap: a row is deleted by what makes a registration unique (serial and since), not by its
+ * name alone, since by then the name may be a newcomer's.
  */
 
 #include "state/rows.h"
@@ -14,37 +14,40 @@
 #include "core/registry.h"
 
 /* What registrations and tenures have in common comes first, in the order of bind_node(). */
-#define NODE_COLUMNS                                                                        \
-        "scope, name, port, type, protocol, highest_version, lowest_version, creation, "    \
+#define NODE_COLUMNS                                                                               \
+        "scope, name, port, type, protocol, highest_version, lowest_version, creation, "           \
         "since_usec, serial, uid, unit"
-#define REGISTRATION_COLUMNS                                                                \
+#define REGISTRATION_COLUMNS                                                                       \
         NODE_COLUMNS ", extra, state, listener_cookie, listener_address, listener_ipv6, cgroup_id"
 #define TENURE_COLUMNS NODE_COLUMNS ", until_usec, how"
 
 /* P5: the last 16-bit creation of a name must outlive the bounds; so many of them do. */
 #define TO_STRING_(number) #number
 #define TO_STRING(number) TO_STRING_(number)
-#define SPARED                                                                              \
-        "(SELECT max(id) FROM tenures WHERE creation < 4 GROUP BY name ORDER BY 1 DESC "    \
+#define SPARED                                                                                     \
+        "(SELECT max(id) FROM tenures WHERE creation < 4 GROUP BY name ORDER BY 1 DESC "           \
         "LIMIT " TO_STRING(DATABASE_SPARED_MAX) ")"
 
 static const char *const statement_texts[_ROWS_N] = {
         [ROWS_BEGIN] = "BEGIN IMMEDIATE",
         [ROWS_COMMIT] = "COMMIT",
-        /* REPLACE, so that columns of a newer schema fall back to their defaults: they told of another. */
-        [ROWS_PUT] = "INSERT OR REPLACE INTO registrations (" REGISTRATION_COLUMNS ") VALUES "
-                     "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        /* REPLACE: columns of a newer schema, which told of another, get their defaults back. */
+        [ROWS_PUT] =
+                "INSERT OR REPLACE INTO registrations (" REGISTRATION_COLUMNS ") VALUES "
+                "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         [ROWS_FORGET] = "DELETE FROM registrations "
-                        "WHERE name = ?2 AND scope = ?1 AND serial = ?10 AND since_usec = ?9",
+                        "WHERE name = ?1 AND scope = ?2 AND serial = ?3 AND since_usec = ?4",
         [ROWS_CLEAR] = "DELETE FROM registrations",
         [ROWS_KNOWS_TENURE] = "SELECT 1 FROM tenures "
-                              "WHERE name = ?2 AND scope = ?1 AND serial = ?10 AND since_usec = ?9",
+                              "WHERE name = ?1 AND scope = ?2 AND serial = ?3 AND since_usec = ?4",
         [ROWS_ADD_TENURE] = "INSERT INTO tenures (" TENURE_COLUMNS ") VALUES "
                             "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        [ROWS_TRIM_NAME] = "DELETE FROM tenures WHERE name = ?1 AND id <= "
-                           "(SELECT id FROM tenures WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-        [ROWS_TRIM_DAYS] = "DELETE FROM tenures WHERE id IN (SELECT id FROM tenures "
-                           "WHERE until_usec < ?2 AND id NOT IN " SPARED " ORDER BY until_usec LIMIT ?1)",
+        [ROWS_TRIM_NAME] =
+                "DELETE FROM tenures WHERE name = ?1 AND id <= "
+                "(SELECT id FROM tenures WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        [ROWS_TRIM_DAYS] =
+                "DELETE FROM tenures WHERE id IN (SELECT id FROM tenures "
+                "WHERE until_usec < ?2 AND id NOT IN " SPARED " ORDER BY until_usec LIMIT ?1)",
         [ROWS_TRIM_HIDDEN] = "DELETE FROM tenures WHERE id IN (SELECT id FROM tenures "
                              "WHERE type = 72 AND id NOT IN " SPARED " ORDER BY id LIMIT ?1)",
         [ROWS_TRIM_OLDEST] = "DELETE FROM tenures WHERE id IN (SELECT id FROM tenures "
@@ -53,7 +56,8 @@ static const char *const statement_texts[_ROWS_N] = {
         [ROWS_SET_BOOT] = "UPDATE registry SET boot_id = ?1 WHERE id = 1",
 };
 
-static const char select_nodes[] = "SELECT " REGISTRATION_COLUMNS " FROM registrations ORDER BY serial";
+static const char select_nodes[] =
+        "SELECT " REGISTRATION_COLUMNS " FROM registrations ORDER BY serial";
 
 /* The last tenure of each name that nobody has now. The newest come first, but those with a 16-bit
  * creation before all others, which is what they are remembered for. */
@@ -63,14 +67,13 @@ static const char select_formers[] =
         "  JOIN tenures USING (id)"
         "  WHERE NOT EXISTS (SELECT 1 FROM registrations WHERE registrations.name = tenures.name)"
         "  ORDER BY tenures.creation < 4 DESC, tenures.id DESC"
-        "  LIMIT " TO_STRING(REGISTRY_FORMERS_MAX)
-        ") ORDER BY id";
+        "  LIMIT " TO_STRING(REGISTRY_FORMERS_MAX) ") ORDER BY id";
 
 int rows_init(Rows *rows, sqlite3 *handle, unsigned history_per_name) {
         *rows = (Rows){ .handle = handle, .history_per_name = history_per_name, .n_tenures = -1 };
         for (size_t i = 0; i < _ROWS_N; i++) {
-                int rc = sqlite3_prepare_v3(handle, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                            &rows->statements[i], NULL);
+                int rc = sqlite3_prepare_v3(handle, statement_texts[i], -1,
+                                            SQLITE_PREPARE_PERSISTENT, &rows->statements[i], NULL);
 
                 if (rc != SQLITE_OK)
                         return rc;
@@ -99,7 +102,7 @@ int rows_run(Rows *rows, RowsStatement statement) {
         return run(rows->statements[statement]);
 }
 
-/* --- from node to row ----------------------------------------------------------------------------- */
+/* --- from node to row ----------------------------------------------------------------------- */
 
 static void bind_text(sqlite3_stmt *statement, int position, const char *text) {
         if (text)
@@ -123,7 +126,8 @@ static void bind_address(sqlite3_stmt *statement, int position, const Address *a
         sqlite3_bind_text(statement, position, text, -1, SQLITE_TRANSIENT);
 }
 
-/* What is bound borrows from the node: it is stepped before the node goes, and bound anew for the next. */
+/* What is bound borrows from the node: it is stepped before the node goes, and bound anew for the
+ * next. */
 static void bind_node(sqlite3_stmt *statement, const Node *node) {
         bind_address(statement, 1, &node->scope);
         sqlite3_bind_text(statement, 2, node->info.name, (int)node->info.n_name, SQLITE_STATIC);
@@ -140,6 +144,14 @@ static void bind_node(sqlite3_stmt *statement, const Node *node) {
         else
                 sqlite3_bind_null(statement, 11);
         bind_text(statement, 12, node->unit);
+}
+
+/* What makes a registration unique. */
+static void bind_key(sqlite3_stmt *statement, const Node *node) {
+        sqlite3_bind_text(statement, 1, node->info.name, (int)node->info.n_name, SQLITE_STATIC);
+        bind_address(statement, 2, &node->scope);
+        sqlite3_bind_int64(statement, 3, (int64_t)node->serial);
+        sqlite3_bind_int64(statement, 4, (int64_t)node->since_usec);
 }
 
 static int put(Rows *rows, const Node *node) {
@@ -171,8 +183,8 @@ static int trim_name(Rows *rows, const Node *node) {
         return rc;
 }
 
-/* An end may come twice: a group is written again where a file was lost between its commit and the look at
- * it. A row that is gone already says that this may be so; then the tenures are asked. */
+/* An end may come twice: a group is written again where a file was lost between its commit and the
+ * look at it. A row that is gone already says that this may be so; then the tenures are asked. */
 static int is_known_tenure(Rows *rows, const Node *node, bool *ret) {
         sqlite3_stmt *statement = rows->statements[ROWS_KNOWS_TENURE];
         int rc;
@@ -180,7 +192,7 @@ static int is_known_tenure(Rows *rows, const Node *node, bool *ret) {
         *ret = false;
         if (sqlite3_changes(rows->handle) > 0)
                 return SQLITE_OK;
-        bind_node(statement, node);
+        bind_key(statement, node);
         rc = sqlite3_step(statement);
         sqlite3_reset(statement);
         *ret = rc == SQLITE_ROW;
@@ -194,7 +206,7 @@ static int end(Rows *rows, const Write *write) {
         bool is_known;
         int rc;
 
-        bind_node(forget, node);
+        bind_key(forget, node);
         rc = run(forget);
         if (rc == SQLITE_OK)
                 rc = is_known_tenure(rows, node, &is_known);
@@ -263,7 +275,7 @@ int rows_set_boot(Rows *rows, const char *boot_id) {
         return rows_run(rows, ROWS_SET_BOOT);
 }
 
-/* --- from row to node ----------------------------------------------------------------------------- */
+/* --- from row to node ----------------------------------------------------------------------- */
 
 /* What stands in a column, if it is within 0..max. */
 static bool column_number(sqlite3_stmt *statement, int column, uint64_t max, uint64_t *ret) {
@@ -288,8 +300,9 @@ static bool column_name(sqlite3_stmt *statement, int column, NodeInfo *info) {
         return info->name && node_name_check(info->name, info->n_name) == NODE_NAME_OK;
 }
 
-/* The columns of NODE_COLUMNS and, if `extra` is not negative, that one. SQLITE_OK with NULL in `*ret`:
- * the row makes no sense. People may write to the file, too, and a bad row must not keep others out. */
+/* The columns of NODE_COLUMNS and, if `extra` is not negative, that one. SQLITE_OK with NULL in
+ * `*ret`: the row makes no sense. People may write to the file, too, and a bad row must not keep
+ * others out. */
 static int read_node(sqlite3_stmt *row, int extra, Node **ret) {
         NodeInfo info = { 0 };
         Address scope;
@@ -410,7 +423,7 @@ int rows_load_formers(sqlite3 *handle, DatabaseContent *content) {
                     &content->n_formers);
 }
 
-/* --- bounds of history ---------------------------------------------------------------------------- */
+/* --- bounds of history ---------------------------------------------------------------------- */
 
 static int count_tenures(Rows *rows) {
         _cleanup_(finalizep) sqlite3_stmt *count = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Nodes as rows: the statements. A part of database.c; returns SQLite's codes, which go no further. */
+/* Nodes as rows: the statements. A part of database.c, to which it returns SQLite's codes. */
 #pragma once
 
 #include <sqlite3.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows the loop's side of the registry file: what is handed to the writer thread, and what that has told.
- * Does not touch the disk, nor wait for it but where its header says so.
+ * Knows the loop's side of the registry file: what is handed to the writer thread, and what that
+ * has told. Does not touch the disk, nor wait for it but where its header says so.
  *
- * The trap: a thread that hangs in the kernel cannot be ended. It is left behind with all that it uses, so
- * nothing that it may touch belongs to the Store alone.
+ * The trap: a thread that hangs in the kernel cannot be ended. It is left behind with all that it
+ * uses, so nothing that it may touch belongs to the Store alone.
  */
 
 #include "state/store.h"
@@ -52,7 +52,7 @@ StoreLoaded *store_loaded_free(StoreLoaded *loaded) {
         return NULL;
 }
 
-/* --- life ----------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 /* Signals are the loop's: the thread is born with all of them blocked. */
 static int start_thread(Store *store, Writer **writer) {
@@ -150,10 +150,10 @@ StoreLoaded *store_take_loaded(Store *store) {
         return channel_take_loaded(store->channel);
 }
 
-/* --- writing -------------------------------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------------------------- */
 
-static int submit(Store *store, WriteKind kind, uint64_t revision, Node *const *nodes, size_t n_nodes,
-                  const Write *facts) {
+static int submit(Store *store, WriteKind kind, uint64_t revision, Node *const *nodes,
+                  size_t n_nodes, const Write *facts) {
         Write *write;
 
         if (!store->has_file) {
@@ -169,7 +169,7 @@ static int submit(Store *store, WriteKind kind, uint64_t revision, Node *const *
         return channel_submit(store->channel, write);
 }
 
-/* A const Node is copied, never changed; the array of a whole write just is not const in its depth. */
+/* A const Node is copied, never changed; an array of nodes just is not const in its depth. */
 static int submit_node(Store *store, WriteKind kind, uint64_t revision, const Node *node,
                        const Write *facts) {
         Node *nodes[] = { (Node *)(uintptr_t)node };
@@ -198,7 +198,7 @@ int store_submit_whole(Store *store, uint64_t revision, Node *const *nodes, size
                       &(Write){ .reserved_until = reserved_until });
 }
 
-/* --- what the writer tells -------------------------------------------------------------------------- */
+/* --- what the writer tells ------------------------------------------------------------------ */
 
 int store_event_fd(const Store *store) {
         return channel_event_fd(store->channel);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry file: loaded at start, written by one thread in groups. The only user of SQLite and of threads. */
+/* The registry file: loaded at start, written by one thread in groups. The only user of SQLite and
+ * of threads. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,16 +13,18 @@
 
 /* How long a registration waits for its commit before it is answered all the same (P2). */
 #define STORE_COMMIT_PATIENCE_USEC (2 * USEC_PER_SEC)
-/* What may wait for a disk that does not answer; beyond it the queue is dropped and the file will be
- * written whole (P6). The bytes of a whole write are not counted. */
+/* What may wait for a disk that does not answer; beyond it the queue is dropped and the file will
+ * be written whole (P6). The bytes of a whole write are not counted. */
 #define STORE_QUEUE_MAX 100000
 #define STORE_QUEUE_BYTES_MAX (64 * 1024 * 1024)
 
 #define STORE_NOTICE_MAX 512
 
 typedef struct StoreOptions {
-        const char *path;     /* the file, or NULL: nothing is kept. Copied. */
-        const char *boot_id;  /* of this boot, or NULL: unknown. Copied. */
+        const char *path;    /* the file, or NULL: nothing is kept; absolute, if the process ever
+                              * changes its    directory. Copied. */
+        const char *boot_id; /* of this boot, or NULL: unknown. Copied. */
+        /* Bounds of history. 0 in any of them: none is kept but what P5 needs. */
         unsigned history_days;
         unsigned history_rows;
         unsigned history_per_name;
@@ -32,9 +35,11 @@ typedef enum StoreHealth {
         STORE_OK,
         STORE_NO_FILE, /* no path was given: memory only */
         STORE_OPENING, /* the disk has not yet let us read the file */
-        STORE_HANGING, /* a commit takes longer than STORE_COMMIT_PATIENCE_USEC (store_set_hanging()) */
-        STORE_TOO_NEW, /* the file is not for us to write, a newer daemon's or another program's: it is left
-                        * untouched, and what is submitted is dropped; looked at again every 5 s */
+        STORE_HANGING, /* a commit takes longer than STORE_COMMIT_PATIENCE_USEC
+                          (store_set_hanging()) */
+        STORE_TOO_NEW, /* the file is not for us to write, a newer daemon's or another program's: it
+                        * is left untouched, and what is submitted is dropped; looked at again every
+                        * 5 s */
         STORE_FAILING, /* the last attempt to open or to commit failed; tried again */
         _STORE_HEALTH_N,
 } StoreHealth;
@@ -64,7 +69,8 @@ typedef struct StoreStatus {
         uint64_t n_commits;
         uint64_t n_changes;  /* written in them */
         uint64_t n_failures; /* commits and attempts to open that failed */
-        uint64_t n_dropped;  /* changes dropped from a full queue; the file was or will be written whole */
+        uint64_t n_dropped;  /* changes dropped from a full queue; the file was or will be written
+                                whole */
         size_t n_queued;
         uint64_t file_bytes;
         uint64_t wal_bytes;
@@ -74,57 +80,63 @@ typedef struct StoreStatus {
 
 typedef struct Store Store;
 
-/* Starts the thread, which takes the lock file beside options->path (`PATH.lock`, which names our pid),
- * opens, migrates and loads. Creates missing directories (0750); files are 0640. 0; -EBUSY: another daemon
- * holds the lock, its pid in `*ret_holder_pid` (0: unknown); negative errno where not even a thread could be
- * had. Waits for the lock for 2 s at most. A directory that cannot be used is no error: the store is
- * STORE_FAILING and tries again. */
+/* Starts the thread, which takes the lock file beside options->path (`PATH.lock`, which names our
+ * pid), opens, migrates and loads. Creates missing directories (0750); files are 0640. 0; -EBUSY:
+ * another daemon holds the lock, its pid in `*ret_holder_pid` (0: unknown); negative errno where
+ * not even a thread could be had. Waits for the lock for 2 s at most. A directory that cannot be
+ * used is no error: the store is STORE_FAILING and tries again. */
 int store_new(Store **ret, const StoreOptions *options, pid_t *ret_holder_pid);
-/* Gives the thread `timeout_usec` to write what is queued, then leaves it behind (a hung disk keeps nobody
- * from stopping; the process is about to end). Leaves -wal and -shm in place, so that read-only access works
- * afterwards. 0, or -ETIMEDOUT: something was not written. Only store_free() may follow. */
+/* Gives the thread `timeout_usec` to write what is queued, then leaves it behind (a hung disk keeps
+ * nobody from stopping; the process is about to end). Leaves -wal and -shm in place, so that
+ * read-only access works afterwards. 0, or -ETIMEDOUT: something was not written. Only store_free()
+ * may follow. */
 int store_stop(Store *store, uint64_t timeout_usec);
 /* Without store_stop() before it, as store_stop() with no time. Takes NULL. */
 Store *store_free(Store *store);
 DEFINE_CLEANUP(Store *, store_free)
 
-/* Waits until the file is loaded or cannot be, at most `timeout_usec`. 0: ask store_take_loaded(); -ETIMEDOUT. */
+/* Waits until the file is loaded or cannot be, at most `timeout_usec`. 0: ask store_take_loaded();
+ * -ETIMEDOUT. */
 int store_wait_loaded(Store *store, uint64_t timeout_usec);
-/* What was loaded; NULL if nothing new is there. The caller owns it. Comes once where all goes well. Where the
- * file could not be read at first it comes a second time, late, with the rows and the higher creations that
- * the file had: those nodes are restored then as at start, and those whose name has been taken meanwhile
- * (registry_restore() says -EEXIST) are ended (store_submit_end()), which leaves the taker's row alone. To be
- * asked before store_wants_whole(), lest the whole write loses them. */
+/* What was loaded; NULL if nothing new is there. The caller owns it. Comes once where all goes
+ * well. Where the file could not be read at first it comes a second time, late, with the rows and
+ * the higher creations that the file had: those nodes are restored then as at start, and those
+ * whose name has been taken meanwhile (registry_restore() says -EEXIST) are ended
+ * (store_submit_end()), which leaves the taker's row alone. To be asked before store_wants_whole(),
+ * lest the whole write loses them. */
 StoreLoaded *store_take_loaded(Store *store);
 
-/* --- writing: called by the loop, never waits for the disk --------------------------------------- */
+/* --- writing: called by the loop, never waits for the disk ---------------------------------- */
 
-/* Each takes a place in the queue; what is queued is committed in order. `revision` is the registry's; when
- * it is on disk, store_committed_revision() has reached it. -ENOMEM: the change is lost to the queue, and
- * the file will be written whole (store_wants_whole()). */
+/* Each takes a place in the queue; what is queued is committed in order. `revision` is the
+ * registry's; when it is on disk, store_committed_revision() has reached it. -ENOMEM: the change is
+ * lost to the queue, and the file will be written whole (store_wants_whole()). */
 int store_submit_put(Store *store, uint64_t revision, const Node *node); /* insert or update */
-int store_submit_end(Store *store, uint64_t revision, const Node *node, NodeEnd end, uint64_t now_usec);
-/* Durable against a power cut (FULL), as is all that is committed with it. The first of a run also notes the
- * boot id in the file, that is: from here on its rows are of this boot. So at start the ends of those that
- * were not come first, and no registration may come before it. */
+int store_submit_end(Store *store, uint64_t revision, const Node *node, NodeEnd end,
+                     uint64_t now_usec);
+/* Durable against a power cut (FULL), as is all that is committed with it. The first of a run also
+ * notes the boot id in the file, that is: from here on its rows are of this boot. So at start the
+ * ends of those that were not come first, and no registration may come before it. */
 int store_submit_creations(Store *store, uint64_t revision, uint32_t reserved_until);
 /* All nodes there are, in place of what the file has. `nodes` is copied. */
 int store_submit_whole(Store *store, uint64_t revision, Node *const *nodes, size_t n_nodes,
                        uint32_t reserved_until);
 
-/* Readable when something below has changed, or something was loaded; the loop then reads all of it. */
+/* Readable when something below has changed, or something was loaded; the loop then reads all of
+ * it. */
 int store_event_fd(const Store *store);
 void store_clear_event(Store *store);
 uint64_t store_committed_revision(const Store *store);
 StoreHealth store_health(const Store *store);
-/* True where the file must be written whole: it was lost or replaced, or the queue overflowed. The loop
- * answers with store_submit_whole(). */
+/* True where the file must be written whole: it was lost or replaced, or the queue overflowed. The
+ * loop answers with store_submit_whole(). */
 bool store_wants_whole(const Store *store);
 /* The loop's word that a commit takes too long, or that it has ended; part of store_health(). */
 void store_set_hanging(Store *store, bool hanging);
-/* Looks at once whether the file is still the one that was opened, and retries what failed (SIGHUP). */
+/* Looks at once whether the file is still the one that was opened, and retries what failed
+ * (SIGHUP). */
 void store_poke(Store *store);
 void store_get_status(Store *store, StoreStatus *ret);
-/* What happened to the file and what was done about it (set aside, made anew, ...), for the log: one sentence
- * each, oldest first. False: no more. */
+/* What happened to the file and what was done about it (set aside, made anew, ...), for the log:
+ * one sentence each, oldest first. False: no more. */
 bool store_take_notice(Store *store, char notice[static STORE_NOTICE_MAX]);

@@ -11,7 +11,7 @@
 typedef enum WriteKind {
         WRITE_PUT,       /* nodes[0] is registered, or has changed */
         WRITE_END,       /* nodes[0] is not registered any more */
-        WRITE_CREATIONS, /* creations are reserved; also the moment from which rows are of this boot */
+        WRITE_CREATIONS, /* creations are reserved; from here on rows are of this boot */
         WRITE_WHOLE,     /* `nodes` is all there is; with it, as WRITE_CREATIONS */
 } WriteKind;
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows in which order the disk is asked, and what follows when it does not do as asked: wait and try
- * again, open anew, set aside, serve around (P1, P2, P5). Does not know any SQL, nor who waits for it.
+ * Knows in which order the disk is asked, and what follows when it does not do as asked: wait and
+ * try again, open anew, set aside, serve around (P1, P2, P5). Does not know any SQL, nor who waits
+ * for it.
  *
- * The trap: SQLite goes on committing into a file that was deleted. So a commit counts only after a look
- * whether the file is still at its path, and a group of changes is kept until then.
+ * The trap: SQLite goes on committing into a file that was deleted. So a commit counts only after a
+ * look whether the file is still at its path, and a group of changes is kept until then.
  */
 
 #include "state/writer.h"
@@ -22,8 +23,8 @@
 #include "state/database.h"
 #include "state/lockfile.h"
 
-/* A failure is tried again after 0.25 s, 0.5 s, ... 5 s. New work does not hasten it: a disk that fails is
- * asked at a bounded rate. */
+/* A failure is tried again after 0.25 s, 0.5 s, ... 5 s. New work does not hasten it: a disk that
+ * fails is asked at a bounded rate. */
 #define RETRY_MIN_USEC (USEC_PER_SEC / 4)
 #define RETRY_MAX_USEC (5 * USEC_PER_SEC)
 /* Is the file still there? May the log be cut? */
@@ -54,7 +55,7 @@ struct Writer {
         unsigned n_check_interruptions;
         bool must_trim;
 
-        unsigned n_failed; /* in a row */
+        unsigned n_failed;                             /* in a row */
         uint64_t retry_at, tick_at, trim_at, aside_at; /* CLOCK_MONOTONIC */
         char detail[256];
 };
@@ -66,7 +67,7 @@ static uint64_t now_of(clockid_t clock) {
         return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* --- life ----------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 int writer_new(Writer **ret, Channel *channel, const StoreOptions *options) {
         _cleanup_(writer_freep) Writer *writer = calloc(1, sizeof *writer);
@@ -102,9 +103,10 @@ Writer *writer_free(Writer *writer) {
         return NULL;
 }
 
-/* --- the lock --------------------------------------------------------------------------------------- */
+/* --- the lock ------------------------------------------------------------------------------- */
 
-/* Nobody else may have the registry. The lock file may have been deleted, alone or with its directory. */
+/* Nobody else may have the registry. The lock file may have been deleted, alone or with its
+ * directory. */
 static int ensure_lock(Writer *writer) {
         _cleanup_(lockfile_releasep) Lockfile *former = NULL;
         pid_t holder_pid = 0;
@@ -127,21 +129,22 @@ static int ensure_lock(Writer *writer) {
                 database_close(writer->database); /* it may be another daemon's by now */
         if (r == -EBUSY)
                 snprintf(writer->detail, sizeof writer->detail,
-                         "%s is in use by another daemon (pid %ld)", writer->path, (long)holder_pid);
+                         "%s is in use by another daemon (pid %ld)", writer->path,
+                         (long)holder_pid);
         else
                 snprintf(writer->detail, sizeof writer->detail, "cannot lock %s: %s",
                          writer->lock_path, strerror(-r));
         return r == -EBUSY ? -EPERM : r; /* -EBUSY is a transaction, which is worth waiting for */
 }
 
-/* P5: beside the registry file, in case that is lost. The file itself will have it, too, so that it is no
- * failure if this one cannot be written. */
+/* P5: beside the registry file, in case that is lost. The file itself will have it, too, so that it
+ * is no failure if this one cannot be written. */
 static void note_creations(Writer *writer) {
         writer->creations = creation_later(writer->creations, writer->group.reserved_until);
         (void)lockfile_raise_creations(writer->lock, writer->creations);
 }
 
-/* --- opening ----------------------------------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------------------------- */
 
 /* Hands over what was read, if only partly or nothing. */
 static int publish_loaded(Writer *writer, DatabaseContent *content) {
@@ -192,8 +195,7 @@ static int open_file(Writer *writer, DatabaseAccess access) {
 
         if (r != 0)
                 return r;
-        writer->creations =
-                creation_later(writer->creations, database_creations(writer->database));
+        writer->creations = creation_later(writer->creations, database_creations(writer->database));
         r = load(writer);
         if (r != 0)
                 return r;
@@ -222,7 +224,7 @@ static int ensure_open(Writer *writer) {
         return 0;
 }
 
-/* --- writing ----------------------------------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------------------------- */
 
 static void publish_file(Writer *writer) {
         channel_publish_file(writer->channel, database_file_bytes(writer->database),
@@ -230,7 +232,8 @@ static void publish_file(Writer *writer) {
                              database_version(writer->database));
 }
 
-/* Not before the file takes writes again: a whole one costs the loop something, and would wait with the rest. */
+/* Not before the file takes writes again: a whole one costs the loop something, and would wait with
+ * the rest. */
 static void tell_loss(Writer *writer) {
         if (writer->owes_loss)
                 channel_publish_loss(writer->channel);
@@ -257,7 +260,7 @@ static int commit(Writer *writer) {
         return 0;
 }
 
-/* --- looking after the file ---------------------------------------------------------------------------- */
+/* --- looking after the file ----------------------------------------------------------------- */
 
 static bool is_wanted_elsewhere(void *userdata) {
         Writer *writer = userdata;
@@ -318,7 +321,7 @@ static int look_after(Writer *writer) {
         return r;
 }
 
-/* --- failures ------------------------------------------------------------------------------------------ */
+/* --- failures ------------------------------------------------------------------------------- */
 
 static const char *get_detail(const Writer *writer) {
         return writer->detail[0] != '\0' ? writer->detail : database_detail(writer->database);
@@ -353,7 +356,8 @@ static void fail_and_back_off(Writer *writer) {
         fail(writer, STORE_FAILING, min_u64(RETRY_MIN_USEC << n_doublings, RETRY_MAX_USEC));
 }
 
-/* The file is not for us. It is served around, and looked at again: somebody may put a better one there. */
+/* The file is not for us. It is served around, and looked at again: somebody may put a better one
+ * there. */
 static void serve_around(Writer *writer) {
         database_close(writer->database);
         channel_drop_group(writer->channel, &writer->group);
@@ -436,7 +440,7 @@ static void on_success(Writer *writer) {
         writer->retry_at = 0;
 }
 
-/* --- the thread ------------------------------------------------------------------------------------------ */
+/* --- the thread ----------------------------------------------------------------------------- */
 
 static int turn(Writer *writer) {
         int r;
@@ -469,8 +473,8 @@ static void wait_for_work(Writer *writer) {
                 writer->tick_at = 0;
 }
 
-/* Told to stop, what has failed is tried again only if it can succeed soon: at once in a new file, or when
- * somebody else's transaction is over. */
+/* Told to stop, what has failed is tried again only if it can succeed soon: at once in a new file,
+ * or when somebody else's transaction is over. */
 static bool has_ended(const Writer *writer, int r) {
         if (!writer->wake.stop)
                 return false;
