@@ -581,7 +581,7 @@ int server_run(Server *server) {
         notify_stopping(server->notify);
         if (r < 0)
                 log_error("The event loop has failed: %s", strerror(-r));
-        log_event(LOG_INFO, LOG_EVENT_STOPPED, NULL, "Ending; %zu nodes will be awaited at the next start",
+        log_event(LOG_INFO, LOG_EVENT_STOPPED, NULL, "Ending; nodes to be awaited at the next start: %zu",
                   registry_n_nodes(server->registry));
         return r;
 }

@@ -28,7 +28,8 @@ static const struct {
         { { "any", "local" }, "10.0.0.1", true },
         { { "local", "10.0.0.0/8", "local" }, "10.0.0.1", true },
         { { "0.0.0.0/0" }, "::1", false },
-        { { "::/0" }, "10.0.0.1", true },
+        { { "::/0" }, "10.0.0.1", false }, /* IPv6 only */
+        { { "::/0" }, "2001:db8::1", true },
 };
 
 START_TEST(test_a_list_contains_whom_its_words_name) {

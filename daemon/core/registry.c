@@ -15,7 +15,8 @@
 
 #include "core/index.h"
 
-/* How many nodes of one user there are (P6). Few users register nodes: a list will do. */
+/* How many nodes of one user there are (P6). Few users register nodes: a list will do. Those of whom the
+ * kernel did not tell count as one user: not to be known must be no way around the limit. */
 typedef struct UidCount {
         uid_t uid;
         size_t n_nodes;
@@ -131,11 +132,8 @@ static int registry_reserve_uid(Registry *registry) {
 }
 
 static void registry_count_uid(Registry *registry, uid_t uid) {
-        UidCount *count;
+        UidCount *count = registry_find_uid(registry, uid);
 
-        if (uid == NODE_UID_UNKNOWN)
-                return;
-        count = registry_find_uid(registry, uid);
         if (!count) {
                 assert(registry->n_uids < registry->n_uids_room);
                 count = registry->uids + registry->n_uids++;
@@ -145,11 +143,8 @@ static void registry_count_uid(Registry *registry, uid_t uid) {
 }
 
 static void registry_uncount_uid(Registry *registry, uid_t uid) {
-        UidCount *count;
+        UidCount *count = registry_find_uid(registry, uid);
 
-        if (uid == NODE_UID_UNKNOWN)
-                return;
-        count = registry_find_uid(registry, uid);
         assert(count && count->n_nodes > 0);
         if (--count->n_nodes == 0)
                 *count = registry->uids[--registry->n_uids];
@@ -307,9 +302,7 @@ static Refusal refusal_of_info(const NodeInfo *info) {
 /* All that are in the way make room for the newcomer: they count no more. */
 static Refusal registry_refusal_of_limits(const Registry *registry, const Event *event,
                                           const Address *scope) {
-        const UidCount *count = event->peer.uid == NODE_UID_UNKNOWN
-                                        ? NULL
-                                        : registry_find_uid(registry, event->peer.uid);
+        const UidCount *count = registry_find_uid(registry, event->peer.uid);
         size_t n_of_uid = count ? count->n_nodes : 0;
         size_t n_nodes = registry->nodes.n_nodes;
         const Node *yielding = NULL;

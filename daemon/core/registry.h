@@ -20,7 +20,7 @@
 
 typedef struct RegistryLimits {
         size_t n_nodes_max;         /* in all */
-        size_t n_nodes_per_uid_max; /* of one uid; an unknown uid is bounded by n_nodes_max alone */
+        size_t n_nodes_per_uid_max; /* of one uid; all of unknown uid count as one */
 } RegistryLimits;
 
 typedef struct Registry Registry;

@@ -389,7 +389,9 @@ void vigil_reconcile(Vigil *vigil, StoreLoaded *loaded, const char *boot_id) {
         for (size_t i = 0; i < loaded->n_formers; i++)
                 registry_restore_former(vigil->registry, loaded->formers + i);
         for (size_t i = 0; i < loaded->n_nodes; i++) {
-                facts.listener = vigil_evidence_of(vigil, loaded->nodes[i], snapshot, n_snapshot);
+                if (!facts.other_boot)
+                        facts.listener =
+                                vigil_evidence_of(vigil, loaded->nodes[i], snapshot, n_snapshot);
                 vigil_reconcile_node(vigil, loaded->nodes + i, &facts);
         }
         ledger_reserve_creations(vigil->ledger);

@@ -10,12 +10,9 @@
 
 #include "state/writer.h"
 
-#include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "state/aside.h"
@@ -55,8 +52,9 @@ struct Writer {
         unsigned n_check_interruptions;
         bool must_trim;
 
-        unsigned n_failed;                             /* in a row */
-        uint64_t retry_at, tick_at, trim_at, aside_at; /* CLOCK_MONOTONIC */
+        unsigned n_failed; /* in a row */
+        /* CLOCK_MONOTONIC; not before that */
+        uint64_t retry_at, tick_at, trim_at, aside_at;
         char detail[256];
 };
 
@@ -123,6 +121,8 @@ static int ensure_lock(Writer *writer) {
         if (r == 0) {
                 writer->creations =
                         creation_later(writer->creations, lockfile_creations(writer->lock));
+                /* Another daemon may have come and gone meanwhile. */
+                writer->owes_loss = writer->owes_loss || former;
                 return 0;
         }
         if (former)
@@ -134,7 +134,7 @@ static int ensure_lock(Writer *writer) {
         else
                 snprintf(writer->detail, sizeof writer->detail, "cannot lock %s: %s",
                          writer->lock_path, strerror(-r));
-        return r == -EBUSY ? -EPERM : r; /* -EBUSY is a transaction, which is worth waiting for */
+        return r == -EBUSY ? -EADDRINUSE : r; /* -EBUSY is somebody's transaction, no more */
 }
 
 /* P5: beside the registry file, in case that is lost. The file itself will have it, too, so that it
@@ -211,10 +211,13 @@ static int ensure_open(Writer *writer) {
         if (database_is_open(writer->database))
                 return 0;
         r = open_file(writer, DATABASE_WRITE);
-        if (r < 0)
-                database_close(writer->database);
-        if (r != 0)
+        if (r != 0) {
+                /* What was handed over need not be what the next attempt finds. */
+                writer->needs_whole = writer->needs_whole || writer->has_loaded;
+                if (r < 0)
+                        database_close(writer->database);
                 return r;
+        }
         /* What the first file has is what was handed over. Any other one may miss something. */
         writer->owes_loss = writer->needs_whole;
         writer->needs_whole = true;
@@ -335,12 +338,13 @@ static void tell_nothing(Writer *writer) {
                 (void)publish_loaded(writer, &nothing);
 }
 
-/* Without the lock, which a directory may refuse in which the file can be read. */
+/* A directory may refuse us the lock in which the file can be read. */
 static void load_without_lock(Writer *writer) {
-        if (writer->has_told || writer->lock)
+        if (writer->has_told)
                 return;
         (void)open_file(writer, DATABASE_READ);
         database_close(writer->database);
+        writer->needs_whole = writer->has_loaded;
 }
 
 static void fail(Writer *writer, StoreHealth health, uint64_t delay_usec) {
@@ -448,7 +452,8 @@ static int turn(Writer *writer) {
         writer->detail[0] = '\0';
         r = ensure_lock(writer);
         if (r != 0) {
-                load_without_lock(writer);
+                if (r != -EADDRINUSE)
+                        load_without_lock(writer);
                 return r;
         }
         note_creations(writer);
