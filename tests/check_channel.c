@@ -98,6 +98,17 @@ START_TEST(test_a_group_is_what_has_gathered_in_its_order) {
 }
 END_TEST
 
+START_TEST(test_creations_belong_to_no_revision) {
+        submit(WRITE_PUT, 5);
+        submit_creations(0, 4000);
+        commit();
+        assert_committed(5);
+        submit_creations(0, 5000);
+        commit();
+        assert_committed(5);
+}
+END_TEST
+
 START_TEST(test_what_comes_during_a_commit_is_the_next_group) {
         submit(WRITE_PUT, 1);
         gather();
@@ -286,6 +297,7 @@ Suite *suite(void) {
         tcase_add_checked_fixture(tcase, set_up, tear_down);
         tcase_set_timeout(tcase, 30);
         tcase_add_test(tcase, test_a_group_is_what_has_gathered_in_its_order);
+        tcase_add_test(tcase, test_creations_belong_to_no_revision);
         tcase_add_test(tcase, test_what_comes_during_a_commit_is_the_next_group);
         tcase_add_test(tcase, test_groups_are_bounded_and_lose_nothing);
         tcase_add_test(tcase, test_after_a_loss_nothing_is_committed_until_all_was_written_whole);

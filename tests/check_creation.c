@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "check_main.h"
-#include "state/creation.h"
+#include "core/creation.h"
+#include "util.h"
 
 static const struct {
         uint32_t a, b, later;
@@ -29,7 +30,7 @@ static const struct {
         const char *why;
 } starts[] = {
         { 0, 1763687473, 1763687473, "a new registry begins at the time" },
-        { 0, 0, REGISTRY_CREATION_MIN, "a clock that was never set" },
+        { 0, 0, CREATION_MIN, "a clock that was never set" },
         { 0, 4000000000, 4000000000, "nothing better is known" },
         { 5000, 1763687473, 1763687473, "the time is ahead of what was given" },
         { 1863687473, 1763687473, 1863687473, "a clock that was set back" },
@@ -46,6 +47,35 @@ START_TEST(test_a_run_begins_at_a_creation_that_was_never_given) {
 }
 END_TEST
 
+static const struct {
+        uint32_t creation, previous, small;
+} smalls[] = {
+        { 3, 0, 1 },
+        { 4, 0, 2 },
+        { 5, 0, 3 },
+        { 3, 1, 2 },
+        { 4, 2, 3 },
+        { 5, 3, 1 },
+        { 5, 1795225885, 3 }, /* what it had was a big one */
+};
+
+START_TEST(test_a_small_creation_is_not_the_one_the_name_had_last) {
+        ck_assert_uint_eq(creation_small(smalls[_i].creation, smalls[_i].previous), smalls[_i].small);
+}
+END_TEST
+
+START_TEST(test_creations_begin_again_above_the_end_of_the_range) {
+        ck_assert_uint_eq(creation_add(UINT32_MAX, 1), CREATION_MIN);
+        ck_assert_uint_eq(creation_add(UINT32_MAX - 1, 3), CREATION_MIN + 1);
+        ck_assert_uint_eq(creation_distance(UINT32_MAX, CREATION_MIN), 1);
+        for (uint32_t n = 0; n < 3 * CREATION_BLOCK; n += 7) {
+                uint32_t from = UINT32_MAX - CREATION_BLOCK;
+
+                ck_assert_uint_eq(creation_distance(from, creation_add(from, n)), n);
+        }
+}
+END_TEST
+
 Suite *suite(void) {
         Suite *suite = suite_create("creation");
         TCase *tcase = tcase_create("creation");
@@ -54,6 +84,9 @@ Suite *suite(void) {
                             (int)ELEMENTS(pairs));
         tcase_add_loop_test(tcase, test_a_run_begins_at_a_creation_that_was_never_given, 0,
                             (int)ELEMENTS(starts));
+        tcase_add_loop_test(tcase, test_a_small_creation_is_not_the_one_the_name_had_last, 0,
+                            ELEMENTS(smalls));
+        tcase_add_test(tcase, test_creations_begin_again_above_the_end_of_the_range);
         suite_add_tcase(suite, tcase);
         return suite;
 }

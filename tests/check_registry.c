@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "check_main.h"
+#include "core/creation.h"
 #include "core/registry.h"
 
 #define UID_A ((uid_t)1000)
@@ -226,13 +227,13 @@ START_TEST(test_a_decision_that_is_dropped_has_changed_nothing) {
         for (unsigned i = 0; i < 100; i++) {
                 ck_assert_int_eq(registry_decide(registry, &event, &change, &reply), 0);
                 ck_assert_int_eq(change.kind, CHANGE_REGISTER);
-                ck_assert_uint_eq(reply.creation, REGISTRY_CREATION_MIN);
+                ck_assert_uint_eq(reply.creation, CREATION_MIN);
                 change_done(&change);
                 ck_assert_int_eq(change.kind, CHANGE_NONE);
         }
         ck_assert_uint_eq(registry_n_nodes(registry), 0);
         ck_assert_uint_eq(registry_revision(registry), 0);
-        ck_assert_uint_eq(registry_next_creation(registry), REGISTRY_CREATION_MIN);
+        ck_assert_uint_eq(registry_next_creation(registry), CREATION_MIN);
         ck_assert_ptr_null(find(registry, "a", "127.0.0.1"));
         ck_assert_ptr_null(registry_find_by_cookie(registry, 5));
         ck_assert_ptr_null(registry_newest(registry));
@@ -548,9 +549,9 @@ END_TEST
 START_TEST(test_creations_begin_at_4_and_can_only_be_advanced) {
         Registry *registry = make_registry(10, 10);
 
-        for (uint32_t first = 0; first <= REGISTRY_CREATION_MIN; first++) {
+        for (uint32_t first = 0; first <= CREATION_MIN; first++) {
                 registry_advance_creation(registry, first);
-                ck_assert_uint_eq(registry_next_creation(registry), REGISTRY_CREATION_MIN);
+                ck_assert_uint_eq(registry_next_creation(registry), CREATION_MIN);
         }
         registry_advance_creation(registry, 100);
         ck_assert_uint_eq(registry_next_creation(registry), 100);
@@ -575,7 +576,7 @@ END_TEST
 
 /* How many creations there are from `from` up to, not including, `to`. */
 static uint64_t n_creations_between(uint32_t from, uint32_t to) {
-        return to >= from ? to - from : UINT32_MAX - (uint64_t)from + 1 + to - REGISTRY_CREATION_MIN;
+        return to >= from ? to - from : UINT32_MAX - (uint64_t)from + 1 + to - CREATION_MIN;
 }
 
 static const uint32_t block_starts[] = {
@@ -596,13 +597,13 @@ START_TEST(test_a_block_of_creations_is_wanted_when_half_of_the_last_is_used) {
                 if (registry_wants_creations(registry)) {
                         reserved = registry_reserve_creations(registry);
                         ck_assert_uint_eq(reserved, registry_reserved_creation(registry));
-                        ck_assert_uint_eq(n_creations_between(next, reserved), REGISTRY_CREATION_BLOCK);
-                        ck_assert_uint_ge(reserved, REGISTRY_CREATION_MIN);
+                        ck_assert_uint_eq(n_creations_between(next, reserved), CREATION_BLOCK);
+                        ck_assert_uint_ge(reserved, CREATION_MIN);
                         ck_assert(!registry_wants_creations(registry));
                         n_reservations++;
                 }
                 reserved = registry_reserved_creation(registry);
-                ck_assert_uint_ge(n_creations_between(next, reserved), REGISTRY_CREATION_BLOCK / 2);
+                ck_assert_uint_ge(n_creations_between(next, reserved), CREATION_BLOCK / 2);
                 ck_assert_uint_eq(come_and_go(registry, "a", 6), next);
         }
         /* one at first, then one each 501 registrations */
@@ -618,7 +619,7 @@ START_TEST(test_advancing_gives_up_what_was_reserved_below) {
         ck_assert(!registry_wants_creations(registry));
         registry_advance_creation(registry, 500000);
         ck_assert(registry_wants_creations(registry));
-        ck_assert_uint_eq(registry_reserve_creations(registry), 500000 + REGISTRY_CREATION_BLOCK);
+        ck_assert_uint_eq(registry_reserve_creations(registry), 500000 + CREATION_BLOCK);
         registry_free(registry);
 }
 END_TEST
@@ -710,14 +711,15 @@ START_TEST(test_one_user_cannot_take_more_than_his_share) {
 }
 END_TEST
 
-START_TEST(test_users_that_are_not_known_are_bounded_in_all_only) {
-        Registry *registry = make_registry(3, 1);
+START_TEST(test_users_that_are_not_known_count_as_one) {
+        Registry *registry = make_registry(9, 2);
         Event a = newcomer("a"), b = newcomer("b"), c = newcomer("c"), d = newcomer("d");
 
         must_register(registry, &a);
         must_register(registry, &b);
-        must_register(registry, &c);
-        ck_assert_int_eq(try_register(registry, &d), REFUSAL_NODES_LIMIT);
+        ck_assert_int_eq(try_register(registry, &c), REFUSAL_UID_LIMIT);
+        d.peer.uid = UID_A;
+        must_register(registry, &d);
         registry_free(registry);
 }
 END_TEST
@@ -1393,7 +1395,7 @@ static Refusal model_register(Model *model, const ModelNode *newcomer_, bool *re
         }
         if (n_nodes >= MODEL_NODES_MAX)
                 return REFUSAL_NODES_LIMIT;
-        if (newcomer_->user && n_of_user >= MODEL_PER_USER_MAX)
+        if (n_of_user >= MODEL_PER_USER_MAX)
                 return REFUSAL_UID_LIMIT;
         for (int i = 0; i < model->n_nodes; i++)
                 if (model_conflicts(model->nodes + i, newcomer_))
@@ -1650,7 +1652,7 @@ static void add_limits(Suite *suite) {
         TCase *tcase = tcase_create("limits");
 
         tcase_add_test(tcase, test_one_user_cannot_take_more_than_his_share);
-        tcase_add_test(tcase, test_users_that_are_not_known_are_bounded_in_all_only);
+        tcase_add_test(tcase, test_users_that_are_not_known_count_as_one);
         tcase_add_test(tcase, test_a_taken_name_is_told_before_a_limit);
         tcase_add_test(tcase, test_a_replaced_holder_does_not_count_against_its_successor);
         tcase_add_loop_test(tcase, test_all_replaced_holders_count_not_only_the_first, 0, 2);

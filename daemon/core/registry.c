@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/creation.h"
 #include "core/index.h"
 
 /* How many nodes of one user there are (P6). Few users register nodes: a list will do. Those of whom the
@@ -54,7 +55,7 @@ int registry_new(Registry **ret, const RegistryLimits *limits) {
                 return -ENOMEM;
         registry->limits = *limits;
         registry->next_serial = 1;
-        registry->next_creation = registry->reserved_creation = REGISTRY_CREATION_MIN;
+        registry->next_creation = registry->reserved_creation = CREATION_MIN;
         /* One more than are ever kept: a former is added before the oldest is dropped. */
         if (index_reserve(&registry->formers_by_name, REGISTRY_FORMERS_MAX + 1) < 0)
                 return -ENOMEM;
@@ -152,22 +153,11 @@ static void registry_uncount_uid(Registry *registry, uid_t uid) {
 
 /* --- creations (P5) --------------------------------------------------------------------------- */
 
-#define CREATION_SMALL_MAX 3
-
-/* Above 2^32-1 creations begin again at REGISTRY_CREATION_MIN. */
-static uint32_t creation_add(uint32_t creation, uint32_t n) {
-        uint64_t sum = (uint64_t)creation + n;
-
-        return sum <= UINT32_MAX ? (uint32_t)sum
-                                 : (uint32_t)(sum - UINT32_MAX - 1 + REGISTRY_CREATION_MIN);
-}
-
-static uint32_t creation_distance(uint32_t from, uint32_t to) {
-        return to >= from ? to - from : UINT32_MAX - from + 1 + to - REGISTRY_CREATION_MIN;
-}
-
 void registry_advance_creation(Registry *registry, uint32_t first) {
-        if (first > registry->next_creation)
+        first = first < CREATION_MIN ? CREATION_MIN : first;
+        /* A registry that has not begun is not "ahead" of anything. */
+        if (registry->next_creation == CREATION_MIN ||
+            creation_later(first, registry->next_creation) != registry->next_creation)
                 registry->next_creation = registry->reserved_creation = first;
 }
 
@@ -181,12 +171,12 @@ uint32_t registry_reserved_creation(const Registry *registry) {
 
 bool registry_wants_creations(const Registry *registry) {
         return creation_distance(registry->next_creation, registry->reserved_creation) <
-               REGISTRY_CREATION_BLOCK / 2;
+               CREATION_BLOCK / 2;
 }
 
 uint32_t registry_reserve_creations(Registry *registry) {
         registry->reserved_creation =
-                creation_add(registry->next_creation, REGISTRY_CREATION_BLOCK);
+                creation_add(registry->next_creation, CREATION_BLOCK);
         return registry->reserved_creation;
 }
 
@@ -205,15 +195,11 @@ static Node *index_first_of_name(const Index *index, const char *name, size_t n_
 /* What the newcomer is given: the next number, or for an old asker 1..3, not what the name had last. */
 static uint32_t registry_choose_creation(const Registry *registry, const NodeInfo *info) {
         const Node *former;
-        uint32_t small;
 
         if (info->highest_version >= NODE_VERSION_CREATION_32)
                 return registry->next_creation;
-        small = registry->next_creation % CREATION_SMALL_MAX + 1;
         former = index_first_of_name(&registry->formers_by_name, info->name, info->n_name);
-        if (former && former->creation == small)
-                small = small % CREATION_SMALL_MAX + 1;
-        return small;
+        return creation_small(registry->next_creation, former ? former->creation : 0);
 }
 
 /* --- who is in the way ------------------------------------------------------------------------ */

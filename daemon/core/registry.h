@@ -13,11 +13,6 @@
  * DUMP lists as old, and what remembers the last 16-bit creation of a name (P5). */
 #define REGISTRY_FORMERS_MAX 1000
 
-/* A creation is 4..2^32-1 for 32-bit askers (0..3 would be taken for a 16-bit one). */
-#define REGISTRY_CREATION_MIN 4
-/* Creations are reserved on disk in blocks (P5); the next block is asked for when half is used. */
-#define REGISTRY_CREATION_BLOCK 1000
-
 typedef struct RegistryLimits {
         size_t n_nodes_max;         /* in all */
         size_t n_nodes_per_uid_max; /* of one uid; all of unknown uid count as one */
@@ -129,7 +124,7 @@ int registry_restore(Registry *registry, Node **node);
 /* Takes over a node of the past. Oldest first; beyond REGISTRY_FORMERS_MAX the oldest is freed. 0; -EEXIST:
  * the name is registered, or known; -ENOMEM. Takes `*node` on success only. */
 int registry_restore_former(Registry *registry, Node **node);
-/* Lets creations begin at `first` (raised to REGISTRY_CREATION_MIN) if they are not beyond it. */
+/* Lets creations begin at `first` (raised to CREATION_MIN) if they are not beyond it. */
 void registry_advance_creation(Registry *registry, uint32_t first);
 
 /* --- creations (P5) --------------------------------------------------------------------------- */

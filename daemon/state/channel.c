@@ -228,7 +228,8 @@ int channel_submit(Channel *channel, Write *write) {
 void channel_commit_at_once(Channel *channel, uint64_t revision) {
         _cleanup_(unlockp) Channel *guard = lock(channel);
 
-        guard->status.committed_revision = revision;
+        guard->status.committed_revision =
+                max_u64(guard->status.committed_revision, revision);
         wake_loop(guard);
 }
 
@@ -247,7 +248,7 @@ static void take_group(Channel *channel, Group *group) {
                 write->next = NULL;
                 group->n_writes++;
                 group->n_nodes += write->n_nodes;
-                group->revision = write->revision;
+                group->revision = max_u64(group->revision, write->revision);
                 if (write->reserved_until != 0)
                         group->reserved_until = write->reserved_until;
                 if (write->kind == WRITE_WHOLE) {
@@ -303,7 +304,8 @@ void channel_publish_commit(Channel *channel, Group *group, size_t n_refused) {
         if (group->has_whole)
                 guard->n_losses_repaired = group->n_losses;
         if (guard->n_losses_repaired == guard->n_losses)
-                guard->status.committed_revision = group->revision;
+                guard->status.committed_revision =
+                        max_u64(guard->status.committed_revision, group->revision);
         group_done(guard, group);
         wake_loop(guard);
 }

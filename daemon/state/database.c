@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "state/creation.h"
+#include "core/creation.h"
 #include "state/place.h"
 #include "state/rows.h"
 #include "state/schema.h"

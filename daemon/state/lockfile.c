@@ -17,7 +17,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include "state/creation.h"
+#include "core/creation.h"
 
 #define DIRECTORY_MODE 0750
 #define PARENTS_MODE 0755

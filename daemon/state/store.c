@@ -15,7 +15,7 @@
 #include <time.h>
 
 #include "state/channel.h"
-#include "state/creation.h"
+#include "core/creation.h"
 #include "state/writer.h"
 
 /* store_new() waits so long to learn whether another daemon holds the lock. */

@@ -54,7 +54,7 @@ typedef struct StoreLoaded {
         Node **formers; /* last holders of names that are not registered, oldest first,
                          * at most REGISTRY_FORMERS_MAX */
         size_t n_formers;
-        uint32_t first_creation; /* P5: none at or above it was ever given; see state/creation.h */
+        uint32_t first_creation; /* P5: none at or above it was ever given; see core/creation.h */
         uint64_t last_serial;
         char *boot_id; /* of the boot the rows are of, or NULL */
 } StoreLoaded;

@@ -16,7 +16,7 @@
 #include <time.h>
 
 #include "state/aside.h"
-#include "state/creation.h"
+#include "core/creation.h"
 #include "state/database.h"
 #include "state/lockfile.h"
 
@@ -183,6 +183,9 @@ static int load(Writer *writer) {
                 channel_notice(writer->channel, "%s: %zu rows make no sense and are passed over",
                                writer->path, content.n_nonsense);
         }
+        /* The loop asks right after it was told of the rows. */
+        if (r == 0 && writer->n_failed == 0 && !database_is_read_only(writer->database))
+                channel_publish_health(writer->channel, STORE_OK, "");
         r_publish = publish_loaded(writer, &content);
         if (r_publish < 0)
                 return r_publish;
@@ -348,8 +351,8 @@ static void load_without_lock(Writer *writer) {
 }
 
 static void fail(Writer *writer, StoreHealth health, uint64_t delay_usec) {
-        tell_nothing(writer);
         channel_publish_failure(writer->channel, health, get_detail(writer));
+        tell_nothing(writer);
         writer->n_failed++;
         writer->retry_at = now_of(CLOCK_MONOTONIC) + delay_usec;
 }
