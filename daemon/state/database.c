@@ -642,6 +642,8 @@ int database_check_pages(Database *database, bool (*is_wanted_elsewhere)(void *u
         _cleanup_(freep) char *verdict = NULL;
         int rc;
 
+        /* What is in memory says nothing about the disk. */
+        sqlite3_db_release_memory(database->handle);
         sqlite3_progress_handler(database->handle, CHECK_PAGES_STEPS, on_progress, &check);
         rc = query_text(database->handle, "PRAGMA quick_check(1)", &verdict);
         sqlite3_progress_handler(database->handle, 0, NULL, NULL);

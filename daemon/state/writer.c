@@ -29,6 +29,8 @@
 /* History is brought within its bounds so often, and after so many tenures. */
 #define TRIM_USEC (60 * USEC_PER_SEC)
 #define TRIM_TENURES 256
+/* Are all pages what they should be? */
+#define CHECK_USEC (10 * 60 * USEC_PER_SEC)
 /* A disk that damages each new file is not given more of them than that. */
 #define ASIDE_INTERVAL_USEC (10 * USEC_PER_SEC)
 /* The check of all pages gives way to work so many times, then it takes its time. */
@@ -54,7 +56,7 @@ struct Writer {
 
         unsigned n_failed; /* in a row */
         /* CLOCK_MONOTONIC; not before that */
-        uint64_t retry_at, tick_at, trim_at, aside_at;
+        uint64_t retry_at, tick_at, trim_at, check_at, aside_at;
         char detail[256];
 };
 
@@ -208,6 +210,13 @@ static int open_file(Writer *writer, DatabaseAccess access) {
         return -EROFS;
 }
 
+/* Somebody may damage the file beneath us: it is read again now and then, and when we are told to look. */
+static void want_check(Writer *writer) {
+        writer->needs_check = true;
+        writer->n_check_interruptions = 0;
+        writer->check_at = now_of(CLOCK_MONOTONIC) + CHECK_USEC;
+}
+
 static int ensure_open(Writer *writer) {
         int r;
 
@@ -224,8 +233,8 @@ static int ensure_open(Writer *writer) {
         /* What the first file has is what was handed over. Any other one may miss something. */
         writer->owes_loss = writer->needs_whole;
         writer->needs_whole = true;
+        want_check(writer);
         writer->needs_check = !database_is_fresh(writer->database);
-        writer->n_check_interruptions = 0;
         writer->must_trim = true;
         return 0;
 }
@@ -311,6 +320,8 @@ static int look_after(Writer *writer) {
         bool is_tick = now >= writer->tick_at;
         int r = 0;
 
+        if (now >= writer->check_at)
+                want_check(writer);
         if (is_tick) {
                 writer->tick_at = now + TICK_USEC;
                 channel_remind(writer->channel);
@@ -477,8 +488,10 @@ static void wait_for_work(Writer *writer) {
         else if (writer->wake.stop || writer->must_trim || !database_is_open(writer->database))
                 until = 0;
         channel_wait(writer->channel, until, !is_failing, &writer->group, &writer->wake);
-        if (writer->wake.poked)
+        if (writer->wake.poked) {
                 writer->tick_at = 0;
+                want_check(writer);
+        }
 }
 
 /* Told to stop, what has failed is tried again only if it can succeed soon: at once in a new file,
