@@ -14,12 +14,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 #include <time.h>
 
+#include "herald.h"
 #include "log.h"
-#include "notify.h"
 #include "serve/conn.h"
 #include "serve/ledger.h"
 #include "serve/listing.h"
@@ -35,13 +34,11 @@
 #define LOAD_PATIENCE_USEC (5 * USEC_PER_SEC)
 /* How long the end waits for a disk that does not let us write. */
 #define STOP_PATIENCE_USEC (5 * USEC_PER_SEC)
-/* STATUS= follows the registry with this delay, so that churn does not reach PID 1. */
-#define STATUS_DELAY_USEC (1 * USEC_PER_SEC)
 
 struct Server {
         const Config *config;
         sd_event *event;
-        Notify *notify;
+        Herald *herald;
         ListenSockets sockets;
         Counters counters;
 
@@ -54,9 +51,7 @@ struct Server {
         Mapper *mapper;
         OperatorParts operator_parts;
 
-        sd_event_source *notify_io, *watchdog, *status;
         sd_event_source *signals[3];
-        uint64_t watchdog_usec;
 };
 
 /* --- limits ----------------------------------------------------------------------------------- */
@@ -154,7 +149,8 @@ static int server_find_listener_fd(const Server *server) {
 
 /* --- the words for systemd -------------------------------------------------------------------- */
 
-static void server_describe(const Server *server, char *text, size_t n_text) {
+static void server_describe(void *userdata, char *text, size_t n_text) {
+        const Server *server = userdata;
         size_t n_nodes = registry_n_nodes(server->registry);
         size_t n_awaited = registry_n_in_state(server->registry, NODE_AWAITED);
         const char *reason = ledger_degraded_reason(server->ledger);
@@ -165,75 +161,10 @@ static void server_describe(const Server *server, char *text, size_t n_text) {
                  vigil_describe_evidence(server->vigil, evidence, sizeof evidence));
 }
 
-static int server_on_notify_writable(sd_event_source *source, int fd, uint32_t events, void *userdata) {
-        Server *server = userdata;
-
-        (void)fd;
-        (void)events;
-        notify_flush(server->notify);
-        return notify_is_pending(server->notify) ? 0
-                                                 : sd_event_source_set_enabled(source, SD_EVENT_OFF);
-}
-
-static void server_watch_notify(Server *server) {
-        if (server->notify_io && notify_is_pending(server->notify))
-                sd_event_source_set_enabled(server->notify_io, SD_EVENT_ON);
-}
-
-static int server_on_status(sd_event_source *source, uint64_t usec, void *userdata) {
-        Server *server = userdata;
-        char text[512];
-
-        (void)source;
-        (void)usec;
-        server_describe(server, text, sizeof text);
-        notify_status(server->notify, text);
-        server_watch_notify(server);
-        return 0;
-}
-
 static void server_on_change(void *userdata) {
         Server *server = userdata;
-        int enabled = SD_EVENT_OFF;
-        uint64_t now = 0;
 
-        if (!server->status || sd_event_source_get_enabled(server->status, &enabled) < 0 ||
-            enabled != SD_EVENT_OFF)
-                return;
-        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        sd_event_source_set_time(server->status, now + STATUS_DELAY_USEC);
-        sd_event_source_set_enabled(server->status, SD_EVENT_ONESHOT);
-}
-
-static int server_on_watchdog(sd_event_source *source, uint64_t usec, void *userdata) {
-        Server *server = userdata;
-
-        notify_watchdog(server->notify);
-        server_watch_notify(server);
-        sd_event_source_set_time(source, usec + server->watchdog_usec / 2);
-        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-}
-
-static int server_set_up_notify(Server *server) {
-        uint64_t now = 0;
-        int r;
-
-        r = sd_event_add_time(server->event, &server->status, CLOCK_MONOTONIC, 0,
-                              100 * USEC_PER_MSEC, server_on_status, server);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(server->status, SD_EVENT_OFF);
-        if (r < 0 || notify_fd(server->notify) < 0)
-                return r;
-
-        r = sd_event_add_io(server->event, &server->notify_io, notify_fd(server->notify), EPOLLOUT,
-                            server_on_notify_writable, server);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(server->notify_io, SD_EVENT_OFF);
-        if (r < 0 || sd_watchdog_enabled(1, &server->watchdog_usec) <= 0)
-                return r;
-        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        return sd_event_add_time(server->event, &server->watchdog, CLOCK_MONOTONIC,
-                                 now + server->watchdog_usec / 2, 0, server_on_watchdog, server);
+        herald_note_change(server->herald);
 }
 
 /* --- signals ---------------------------------------------------------------------------------- */
@@ -251,18 +182,14 @@ static int server_on_end_signal(sd_event_source *source, const struct signalfd_s
 static int server_on_reload(sd_event_source *source, const struct signalfd_siginfo *info,
                             void *userdata) {
         Server *server = userdata;
-        uint64_t now = 0;
 
         (void)source;
         (void)info;
-        sd_event_now(server->event, CLOCK_MONOTONIC, &now);
-        notify_reloading(server->notify, now);
+        herald_reloading(server->herald);
         store_poke(server->store);
         vigil_look_again(server->vigil);
         log_info("Looked again at the registry file and at every listening socket");
-        notify_ready(server->notify);
-        server_watch_notify(server);
-        server_on_change(server);
+        herald_reloaded(server->herald);
         return 0;
 }
 
@@ -450,8 +377,6 @@ static int server_build(Server *server) {
                 return r;
         server_load(server);
         r = server_build_service(server, n_conns_max);
-        if (r >= 0)
-                r = server_set_up_notify(server);
         server_seat_operator(server, limits.n_nodes_per_uid_max);
         return r;
 }
@@ -469,7 +394,7 @@ int server_new(Server **ret, const Config *config) {
         if (r >= 0)
                 r = server_watch_signals(server);
         if (r >= 0)
-                r = notify_new(&server->notify);
+                r = herald_new(&server->herald, server->event, server_describe, server);
         if (r < 0) {
                 log_error("The daemon cannot be set up: %s", strerror(-r));
                 return r;
@@ -510,10 +435,7 @@ Server *server_free(Server *server) {
         listen_sockets_done(&server->sockets);
         for (size_t i = 0; i < ELEMENTS(server->signals); i++)
                 sd_event_source_disable_unref(server->signals[i]);
-        sd_event_source_disable_unref(server->status);
-        sd_event_source_disable_unref(server->watchdog);
-        sd_event_source_disable_unref(server->notify_io);
-        notify_free(server->notify);
+        herald_free(server->herald);
         sd_event_unref(server->event);
         free(server);
         return NULL;
@@ -562,10 +484,7 @@ static void server_announce(Server *server) {
         for (size_t i = 0; i < server->sockets.n_sockets; i++)
                 log_debug("Listening on %s",
                           listen_socket_format(server->sockets.sockets + i, text, sizeof text));
-        server_describe(server, text, sizeof text);
-        notify_status(server->notify, text);
-        notify_ready(server->notify);
-        server_watch_notify(server);
+        herald_ready(server->herald);
         server_tell_ready_fd(server);
 }
 
@@ -578,7 +497,7 @@ int server_run(Server *server) {
         }
         server_announce(server);
         r = sd_event_loop(server->event);
-        notify_stopping(server->notify);
+        herald_stopping(server->herald);
         if (r < 0)
                 log_error("The event loop has failed: %s", strerror(-r));
         log_event(LOG_INFO, LOG_EVENT_STOPPED, NULL, "Ending; nodes to be awaited at the next start: %zu",
