@@ -2,15 +2,18 @@
 /*
  * Knows where messages go and how many of a kind are too many. Does not know what they mean.
  *
- * The trap: sd_journal_send() blocks when journald does not read, and journald does not read while the
- * disk it writes to hangs. A port mapper must not wait for that (P2), so journald's native protocol (a
- * datagram of "KEY=value" lines) is spoken here, without blocking; what cannot be sent is counted.
+ * The trap: sd_journal_send() and syslog() block when journald does not read, and journald does not read
+ * while the disk it writes to hangs; a pipe blocks when nobody reads it. A port mapper must not wait for that
+ * (P2), so both protocols, a datagram each, are spoken here, and nothing here blocks; what cannot be sent is
+ * counted.
  */
 
 #include "log.h"
 
 #include <assert.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +24,7 @@
 #include <time.h>
 
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
+#define SYSLOG_SOCKET "/dev/log"
 
 /* Of one kind of event: so many at once, and so many more every second. */
 #define BURST 40
@@ -39,10 +43,12 @@ static struct {
         LogFormat format;
         int max_priority;
         int debug;
-        int journal_fd;
-        uint64_t n_unsent; /* that journald did not take */
+        const char *socket_path; /* the journal's or syslog's; else NULL */
+        int socket_fd;
+        uint64_t n_unsent; /* that nobody took from the socket */
+        uint64_t n_unread; /* that nobody read from stderr */
         Limit limits[_LOG_EVENT_N];
-} state = { .format = LOG_FORMAT_PLAIN, .max_priority = LOG_INFO, .journal_fd = -1 };
+} state = { .format = LOG_FORMAT_PLAIN, .max_priority = LOG_INFO, .socket_fd = -1 };
 
 /* Random 128-bit ids, fixed for ever: `journalctl MESSAGE_ID=...` finds all events of a kind. They are
  * listed in rollcalld(8). */
@@ -86,12 +92,13 @@ static bool stderr_is_journal(void) {
         return fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
-static int journal_open(void) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET };
+static int open_socket(const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
         _cleanup_(close_fdp) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
         if (fd < 0)
                 return -errno;
+        strncpy(address.sun_path, path, sizeof address.sun_path - 1);
         if (connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
                 return -errno;
         return TAKE_FD(fd);
@@ -103,21 +110,21 @@ void log_init(LogFormat format, int max_priority, int debug) {
 
         if (format == LOG_FORMAT_AUTO)
                 format = stderr_is_journal() ? LOG_FORMAT_JOURNAL : LOG_FORMAT_PLAIN;
-        if (format == LOG_FORMAT_JOURNAL) {
-                state.journal_fd = journal_open();
-                if (state.journal_fd < 0)
-                        format = LOG_FORMAT_PLAIN;
-        }
+        if (format == LOG_FORMAT_JOURNAL)
+                state.socket_path = JOURNAL_SOCKET;
         if (format == LOG_FORMAT_SYSLOG)
-                openlog("epmd", LOG_PID, LOG_DAEMON);
+                state.socket_path = SYSLOG_SOCKET;
+        if (state.socket_path)
+                state.socket_fd = open_socket(state.socket_path);
+        if (format == LOG_FORMAT_JOURNAL && state.socket_fd < 0)
+                format = LOG_FORMAT_PLAIN;
         state.format = format;
 }
 
 void log_done(void) {
-        close_fdp(&state.journal_fd);
-        state.journal_fd = -1;
-        if (state.format == LOG_FORMAT_SYSLOG)
-                closelog();
+        close_fdp(&state.socket_fd);
+        state.socket_fd = -1;
+        state.socket_path = NULL;
         state.format = LOG_FORMAT_PLAIN;
 }
 
@@ -169,6 +176,19 @@ static void entry_add_fields(Entry *entry, const LogFields *fields) {
                 entry_add(entry, "PEER", fields->peer);
 }
 
+static void send_datagram(const char *text, size_t n_text) {
+        if (send(state.socket_fd, text, n_text, MSG_NOSIGNAL) >= 0) {
+                state.n_unsent = 0;
+                return;
+        }
+        state.n_unsent++;
+        /* The other side was restarted: its socket is a new one, or not there yet (EBADF: nor the last time). */
+        if (errno == ECONNREFUSED || errno == ENOTCONN || errno == EBADF) {
+                close_fdp(&state.socket_fd);
+                state.socket_fd = open_socket(state.socket_path);
+        }
+}
+
 static void send_journal(int priority, LogEvent event, const LogFields *fields, const char *text) {
         char number[24];
         Entry entry;
@@ -186,32 +206,53 @@ static void send_journal(int priority, LogEvent event, const LogFields *fields, 
                 snprintf(number, sizeof number, "%llu", (unsigned long long)state.n_unsent);
                 entry_add(&entry, "UNSENT", number);
         }
-        if (send(state.journal_fd, entry.text, entry.n_text, MSG_NOSIGNAL) >= 0)
-                state.n_unsent = 0;
-        else {
-                state.n_unsent++;
-                /* journald was restarted: its socket is a new one. */
-                if (errno == ECONNREFUSED || errno == ENOTCONN) {
-                        close_fdp(&state.journal_fd);
-                        state.journal_fd = journal_open();
-                }
-        }
+        send_datagram(entry.text, entry.n_text);
+}
+
+/* RFC 3164, as syslog(3) writes it. */
+static void send_syslog(int priority, const char *text) {
+        char line[TEXT_MAX + 64], date[32] = "";
+        time_t now = time(NULL);
+        struct tm tm;
+        int n;
+
+        if (localtime_r(&now, &tm))
+                strftime(date, sizeof date, "%b %e %H:%M:%S", &tm);
+        n = snprintf(line, sizeof line, "<%d>%s epmd[%d]: %s", LOG_DAEMON | priority, date, (int)getpid(),
+                     text);
+        send_datagram(line, (size_t)n);
+}
+
+/* A pipe takes PIPE_BUF bytes at once, or is not writable; a longer line could wait for a reader. */
+static void write_stderr(const char *line, size_t n_line) {
+        struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+        if (poll(&pollfd, 1, 0) <= 0 || !(pollfd.revents & POLLOUT) ||
+            write(STDERR_FILENO, line, n_line < PIPE_BUF ? n_line : PIPE_BUF) < 0)
+                state.n_unread++;
+        else
+                state.n_unread = 0;
 }
 
 static void send_stderr(const char *text, bool as_epmd) {
-        char line[TEXT_MAX + 64], date[32] = "";
+        char line[PIPE_BUF], date[32] = "", lost[48] = "";
+        const char *end = as_epmd ? "\r\n" : "\n";
         time_t now = time(NULL);
         int n;
 
+        if (state.n_unread)
+                snprintf(lost, sizeof lost, "(%llu messages lost) ",
+                         (unsigned long long)state.n_unread);
         if (as_epmd) {
                 ctime_r(&now, date);
                 date[strcspn(date, "\n")] = 0;
-                n = snprintf(line, sizeof line, "epmd: %s: %s\r\n", date, text);
+                n = snprintf(line, sizeof line - 2, "epmd: %s: %s%s", date, lost, text);
         } else
-                n = snprintf(line, sizeof line, "rollcalld: %s\n", text);
-        /* There is nobody to tell if this fails. */
-        if (write(STDERR_FILENO, line, (size_t)n) < 0)
-                state.n_unsent++;
+                n = snprintf(line, sizeof line - 2, "rollcalld: %s%s", lost, text);
+        if (n > (int)sizeof line - 3)
+                n = (int)sizeof line - 3;
+        memcpy(line + n, end, strlen(end));
+        write_stderr(line, (size_t)n + strlen(end));
 }
 
 static void send_text(int priority, LogEvent event, const LogFields *fields, const char *text) {
@@ -220,7 +261,7 @@ static void send_text(int priority, LogEvent event, const LogFields *fields, con
                 send_journal(priority, event, fields, text);
                 break;
         case LOG_FORMAT_SYSLOG:
-                syslog(priority, "%s", text);
+                send_syslog(priority, text);
                 /* Whoever starts a daemon wants to read why it does not start; see server_tell_ready_fd(). */
                 if (priority <= LOG_WARNING)
                         send_stderr(text, false);
@@ -312,6 +353,9 @@ const char *log_printable(const char *text, size_t n_text, char *out, size_t n_o
                 uint8_t byte = (uint8_t)text[i];
 
                 if (n + 8 > n_out) {
+                        /* not within a character */
+                        for (; is_name && ((uint8_t)text[i] & 0xc0) == 0x80; i--)
+                                n--;
                         memcpy(out + n, "...", 3);
                         n += 3;
                         break;
