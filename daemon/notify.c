@@ -50,6 +50,10 @@ static int notify_set_address(Notify *notify, const char *path) {
         return 0;
 }
 
+static int notify_connect(const Notify *notify) {
+        return connect(notify->fd, (const struct sockaddr *)&notify->address, notify->n_address);
+}
+
 int notify_new(Notify **ret) {
         const char *path = getenv("NOTIFY_SOCKET");
         _cleanup_(notify_freep) Notify *notify = calloc(1, sizeof *notify);
@@ -65,6 +69,9 @@ int notify_new(Notify **ret) {
                 notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
                 if (notify->fd < 0)
                         return -errno;
+                /* Connected, since any other socket looks writable however full the manager's queue is. If
+                 * nobody is there yet, that is tried again with each word. */
+                (void)notify_connect(notify);
                 unsetenv("NOTIFY_SOCKET");
         }
         *ret = TAKE_PTR(notify);
@@ -109,6 +116,14 @@ static int notify_format(const Notify *notify, Word word, char *text, size_t n_t
         return 0;
 }
 
+static ssize_t notify_send(const Notify *notify, const char *text, size_t n_text) {
+        ssize_t n = send(notify->fd, text, n_text, MSG_NOSIGNAL);
+
+        if (n < 0 && (errno == ECONNREFUSED || errno == ENOTCONN) && notify_connect(notify) == 0)
+                n = send(notify->fd, text, n_text, MSG_NOSIGNAL);
+        return n;
+}
+
 void notify_flush(Notify *notify) {
         char text[STATUS_MAX + 16];
 
@@ -118,8 +133,7 @@ void notify_flush(Notify *notify) {
                 if (!notify->is_pending[word])
                         continue;
                 n = notify_format(notify, word, text, sizeof text);
-                if (sendto(notify->fd, text, (size_t)n, MSG_NOSIGNAL,
-                           (const struct sockaddr *)&notify->address, notify->n_address) < 0 &&
+                if (notify_send(notify, text, (size_t)n) < 0 &&
                     (errno == EAGAIN || errno == EINTR || errno == ENOBUFS))
                         return;
                 /* Any other error means that nobody listens there any more. */
