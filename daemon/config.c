@@ -267,6 +267,8 @@ static int take_option(Config *config, Words *words, int option, const char *val
                 config->epmd_addresses = value;
                 return 0;
         case OPTION_CONTROL:
+                if (!*value)
+                        return complain("--control", value, "a path");
                 config->control_is_explicit = true;
                 return replace_string(&config->control_path, value);
         case OPTION_STATE:
@@ -330,9 +332,12 @@ static int read_environment(Config *config) {
         /* Any value, also an empty one, as in stock epmd. */
         if (getenv("ERL_EPMD_RELAXED_COMMAND_CHECK"))
                 config->relaxed_command_check = true;
-        if (config->port != 0)
+        if (config->port != 0) {
+                config->has_port = true;
                 return 0;
+        }
         config->port = EPMD_PORT;
+        config->has_port = port != NULL;
         return port ? parse_port("ERL_EPMD_PORT", port, &config->port) : 0;
 }
 
@@ -347,20 +352,30 @@ static int add_listen(Config *config, const ListenAddress *address) {
         return 0;
 }
 
+static bool is_covered(const Config *config, const ListenAddress *address) {
+        for (size_t i = 0; i < config->n_listen; i++)
+                if (listen_address_covers(config->listen + i, address))
+                        return true;
+        return false;
+}
+
+/* Those that `address` serves as well. */
+static void drop_covered(Config *config, const ListenAddress *address) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < config->n_listen; i++)
+                if (!listen_address_covers(address, config->listen + i))
+                        config->listen[n++] = config->listen[i];
+        config->n_listen = n;
+}
+
 static int add_listen_text(Config *config, const char *what, const char *text) {
         ListenAddress address;
 
         if (listen_address_parse(text, config->port, &address) < 0)
                 return complain(what, text, "an address to listen on");
-        return add_listen(config, &address);
-}
-
-static bool is_listed(const Config *config, const Address *address) {
-        for (size_t i = 0; i < config->n_listen; i++)
-                if (address_equal(&config->listen[i].address, address) ||
-                    address_is_any(&config->listen[i].address))
-                        return true;
-        return false;
+        drop_covered(config, &address);
+        return is_covered(config, &address) ? 0 : add_listen(config, &address);
 }
 
 /* Nodes always register at loopback, so stock epmd adds it to whatever is listed. */
@@ -368,12 +383,13 @@ static int add_loopback(Config *config) {
         static const char *const loopbacks[] = { "127.0.0.1", "::1" };
 
         for (size_t i = 0; i < ELEMENTS(loopbacks); i++) {
-                ListenAddress address = { .port = config->port, .is_optional = true };
+                ListenAddress address;
                 int r;
 
-                if (address_parse(loopbacks[i], &address.address) < 0)
+                if (listen_address_parse(loopbacks[i], config->port, &address) < 0)
                         return -EINVAL;
-                if (is_listed(config, &address.address))
+                address.is_optional = true;
+                if (is_covered(config, &address))
                         continue;
                 r = add_listen(config, &address);
                 if (r < 0)
@@ -404,6 +420,7 @@ static int settle_listen(Config *config, const Words *words) {
                 if (r < 0)
                         return r;
         }
+        config->has_listen = config->n_listen > 0;
         if (config->n_listen == 0 && config->epmd_addresses)
                 return add_epmd_addresses(config);
         if (config->n_listen == 0)
@@ -508,7 +525,7 @@ int config_parse(Config *config, int argc, char **argv) {
                 .log_priority = LOG_INFO,
                 .ready_fd = -1,
         };
-        optind = 1;
+        optind = 0; /* from the beginning, whatever was parsed before */
         while ((option = getopt_long(argc, argv, "dhV", options, NULL)) >= 0) {
                 r = take_option(config, &words, option, optarg);
                 if (r < 0)

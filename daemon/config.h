@@ -22,6 +22,7 @@ typedef struct Config {
 
         ListenAddress *listen; /* owned; empty: every address */
         size_t n_listen;
+        bool has_listen, has_port; /* asked for, by option or variable: without effect on passed sockets */
         uint16_t port;
         const char *epmd_addresses; /* ERL_EPMD_ADDRESS or --epmd-address, for the log; NULL: none */
         char *control_path;         /* owned; NULL: none could be thought of, or "none" */

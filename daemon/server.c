@@ -17,6 +17,7 @@
 #include <systemd/sd-event.h>
 #include <time.h>
 
+#include "core/creation.h"
 #include "herald.h"
 #include "log.h"
 #include "serve/conn.h"
@@ -122,6 +123,30 @@ static int server_open_own_sockets(Server *server) {
         return 0;
 }
 
+static bool server_has_port(const Server *server, uint16_t port) {
+        for (size_t i = 0; i < server->sockets.n_sockets; i++)
+                if (server->sockets.sockets[i].kind == LISTEN_EPMD &&
+                    server->sockets.sockets[i].port == port)
+                        return true;
+        return false;
+}
+
+/* An operator who sets these expects something of them. */
+static void warn_about_ignored_settings(const Server *server) {
+        const Config *config = server->config;
+        const char *setting = NULL;
+
+        if (config->has_listen)
+                setting = "--listen";
+        else if (config->epmd_addresses)
+                setting = "ERL_EPMD_ADDRESS";
+        else if (config->has_port && !server_has_port(server, config->port))
+                setting = "the port (--port, ERL_EPMD_PORT)";
+        if (setting)
+                log_event(LOG_WARNING, LOG_EVENT_SETTING, NULL,
+                          "%s has no effect: systemd's epmd.socket decides where we listen", setting);
+}
+
 static int server_open_sockets(Server *server) {
         int r = listen_sockets_take_passed(&server->sockets);
 
@@ -133,9 +158,8 @@ static int server_open_sockets(Server *server) {
                 r = server_open_own_sockets(server);
                 if (r < 0)
                         return r;
-        } else if (server->config->epmd_addresses)
-                log_event(LOG_WARNING, LOG_EVENT_SETTING, NULL,
-                          "ERL_EPMD_ADDRESS has no effect: systemd's epmd.socket decides where we listen");
+        } else
+                warn_about_ignored_settings(server);
         server_open_control(server);
         return 0;
 }
@@ -247,19 +271,25 @@ static void server_on_end(void *userdata, Conn *conn) {
         mapper_on_end(server->mapper, conn);
 }
 
+/* Before the answer leaves: whoever reads it may start our successor at once. */
 static void server_on_kill(void *userdata) {
         Server *server = userdata;
 
+        listen_sockets_unlink(&server->sockets);
+        conns_close_listeners(server->conns);
         sd_event_exit(server->event, 0);
 }
 
 /* --- the registry ----------------------------------------------------------------------------- */
 
+/* With a file of the operator's choice a second daemon is a mistake. With a default one it is served
+ * around until the other has ended, loudly: a restart must not fail because the one before is slow to go. */
 static int server_open_store(Server *server) {
         const Config *config = server->config;
         StoreOptions options = {
                 .path = config->state_mode == STATE_NONE ? NULL : config->state_path,
                 .boot_id = config->boot_id,
+                .waits_for_lock = config->state_mode != STATE_EXPLICIT,
                 .history_days = config->history_days,
                 .history_rows = config->history_rows,
                 .history_per_name = config->history_per_name,
@@ -267,18 +297,10 @@ static int server_open_store(Server *server) {
         pid_t holder = 0;
         int r = store_new(&server->store, &options, &holder);
 
-        if (r != -EBUSY)
-                return r;
-        if (config->state_mode == STATE_EXPLICIT) {
+        if (r == -EBUSY)
                 log_error("The registry %s is in use by process %d. End that one, or choose another file",
                           options.path, (int)holder);
-                return r;
-        }
-        log_event(LOG_ERR, LOG_EVENT_DEGRADED, NULL,
-                  "The registry %s is in use by process %d: names are kept in memory only",
-                  options.path, (int)holder);
-        options.path = NULL;
-        return store_new(&server->store, &options, &holder);
+        return r;
 }
 
 /* Also when the disk lets us read late: what was registered meanwhile counts more than what is in the file. */
@@ -295,8 +317,8 @@ static void server_load(Server *server) {
                 loaded = store_take_loaded(server->store);
         if (loaded)
                 server_on_loaded(server, loaded);
-        else /* creations begin at the time, as in a fresh file (P5) */
-                registry_advance_creation(server->registry, (uint32_t)time(NULL));
+        else
+                registry_advance_creation(server->registry, creation_unknown((uint64_t)time(NULL)));
         ledger_check_health(server->ledger);
 }
 
@@ -425,6 +447,7 @@ static void server_stop_store(Server *server) {
 Server *server_free(Server *server) {
         if (!server)
                 return NULL;
+        listen_sockets_unlink(&server->sockets);
         mapper_free(server->mapper);
         listings_free(server->listings);
         server->ledger = ledger_free(server->ledger);

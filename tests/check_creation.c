@@ -76,6 +76,12 @@ START_TEST(test_creations_begin_again_above_the_end_of_the_range) {
 }
 END_TEST
 
+START_TEST(test_what_is_not_known_is_far_beyond_the_time) {
+        ck_assert_uint_eq(creation_unknown(1795225885), UINT32_C(1795225885) + (1 << 26));
+        ck_assert_uint_ge(creation_unknown(UINT32_MAX), CREATION_MIN);
+}
+END_TEST
+
 Suite *suite(void) {
         Suite *suite = suite_create("creation");
         TCase *tcase = tcase_create("creation");
@@ -87,6 +93,7 @@ Suite *suite(void) {
         tcase_add_loop_test(tcase, test_a_small_creation_is_not_the_one_the_name_had_last, 0,
                             ELEMENTS(smalls));
         tcase_add_test(tcase, test_creations_begin_again_above_the_end_of_the_range);
+        tcase_add_test(tcase, test_what_is_not_known_is_far_beyond_the_time);
         suite_add_tcase(suite, tcase);
         return suite;
 }

@@ -5,8 +5,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,16 +270,33 @@ static inline void expect_silence(sd_event *event, int fd) {
 
 /* --- directories -------------------------------------------------------------------------------------- */
 
-/* A directory of the test's own, short enough for a socket's path. */
-static inline void make_directory(char directory[static 64]) {
-        strcpy(directory, "/tmp/rollcall-check-XXXXXX");
-        ck_assert_ptr_nonnull(mkdtemp(directory));
+static char test_root[32];
+
+/* Unchecked fixtures: they run in the parent, so that a failing test leaves nothing behind. */
+static inline void make_test_root(void) {
+        strcpy(test_root, "/tmp/rollcall-check-XXXXXX");
+        ck_assert_ptr_nonnull(mkdtemp(test_root));
+        ck_assert_int_eq(chmod(test_root, 0755), 0);
 }
 
-static inline void remove_directory(const char *directory) {
-        char command[256];
+static inline int remove_test_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
+        (void)st;
+        (void)kind;
+        (void)ftw;
+        return remove(path);
+}
 
-        ck_assert_int_eq(strncmp(directory, "/tmp/rollcall-check-", 20), 0);
-        snprintf(command, sizeof command, "rm -rf '%s'", directory);
-        ck_assert_int_eq(system(command), 0);
+static inline void remove_test_root(void) {
+        nftw(test_root, remove_test_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* A new directory, short enough for a socket's path; one of a few static buffers. */
+static inline const char *new_directory(void) {
+        static char buffers[4][64];
+        static unsigned n;
+        char *path = buffers[n % ELEMENTS(buffers)];
+
+        snprintf(path, sizeof buffers[0], "%s/%ld-%u", test_root, (long)getpid(), n++);
+        ck_assert_int_eq(mkdir(path, 0755), 0);
+        return path;
 }

@@ -31,6 +31,10 @@ uint32_t creation_first(uint32_t mark, uint64_t unix_seconds) {
         return first < CREATION_MIN ? CREATION_MIN : first;
 }
 
+uint32_t creation_unknown(uint64_t unix_seconds) {
+        return creation_add(creation_first(0, unix_seconds), UINT32_C(1) << 26);
+}
+
 uint32_t creation_small(uint32_t creation, uint32_t previous) {
         uint32_t small = creation % CREATION_SMALL_MAX + 1;
 

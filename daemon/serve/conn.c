@@ -17,6 +17,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -69,6 +70,7 @@ struct Conns {
         ConnList finished;
         sd_event_source *reaper;
         unsigned depth; /* callbacks of ours on the stack */
+        bool is_closed; /* nothing is accepted any more */
         size_t n_conns; /* without the finished ones */
         uint8_t scratch[WIRE_FRAME_MAX + 1];
 };
@@ -252,6 +254,7 @@ static ConnListener *conn_listener_free(ConnListener *listener) {
 }
 
 void conns_close_listeners(Conns *conns) {
+        conns->is_closed = true;
         while (conns->listeners) {
                 ConnListener *listener = conns->listeners;
 
@@ -564,14 +567,14 @@ int conn_register(Conn *conn, Node *node, const void *answer, size_t n_answer) {
         conn->state = CONN_REGISTERED;
         conn_list_append(&conns->registered, conn);
 
-        free(conn->in);
-        conn->in = NULL;
         conn->timer = sd_event_source_disable_unref(conn->timer);
         conn->node = node;
         memcpy(conn->head, answer, n_answer);
         conn->n_head = (uint8_t)n_answer;
         conn->n_head_sent = 0;
         conn->has_answer = true;
+        free(conn->in);
+        conn->in = NULL;
         return 0;
 }
 
@@ -700,6 +703,13 @@ static void conn_listener_serve(ConnListener *listener, int fd, const SocketAddr
         conn_read(conn);
 }
 
+/* Without a free descriptor the kernel refuses to accept before it looks whether there is anybody. */
+static bool conn_listener_has_client(const ConnListener *listener) {
+        struct pollfd pollfd = { .fd = listener->fd, .events = POLLIN };
+
+        return poll(&pollfd, 1, 0) > 0;
+}
+
 /* True if accepting may go on. */
 static bool conn_listener_survives(ConnListener *listener, int error) {
         switch (error) {
@@ -709,6 +719,8 @@ static bool conn_listener_survives(ConnListener *listener, int error) {
         case ENFILE:
         case ENOBUFS:
         case ENOMEM:
+                if (!conn_listener_has_client(listener))
+                        return false;
                 if (conns_shed_oldest(listener->conns))
                         return true;
                 log_event(LOG_ERR, LOG_EVENT_SHED, NULL,
@@ -743,6 +755,8 @@ static void conn_listener_accept(ConnListener *listener) {
                         continue;
                 }
                 conn_listener_serve(listener, fd, &peer);
+                if (conns->is_closed) /* that was a KILL, and the listener is no more */
+                        return;
                 if (conns->options.delay_accept_sec > 0) {
                         conn_listener_rest(listener, conns->options.delay_accept_sec * USEC_PER_SEC);
                         return;

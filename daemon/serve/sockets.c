@@ -28,13 +28,24 @@ typedef union SocketAddress {
         struct sockaddr_un un;
 } SocketAddress;
 
+void listen_sockets_unlink(ListenSockets *sockets) {
+        for (size_t i = 0; i < sockets->n_sockets; i++) {
+                ListenSocket *entry = sockets->sockets + i;
+
+                if (!entry->path || entry->is_passed)
+                        continue;
+                unlink(entry->path);
+                free(entry->path);
+                entry->path = NULL;
+        }
+}
+
 void listen_sockets_done(ListenSockets *sockets) {
+        listen_sockets_unlink(sockets);
         for (size_t i = 0; i < sockets->n_sockets; i++) {
                 ListenSocket *entry = sockets->sockets + i;
 
                 close_fdp(&entry->fd);
-                if (entry->path && !entry->is_passed)
-                        unlink(entry->path);
                 free(entry->path);
         }
         free(sockets->sockets);
@@ -65,7 +76,10 @@ const char *listen_socket_format(const ListenSocket *entry, char *text, size_t n
         if (entry->kind == LISTEN_CONTROL)
                 snprintf(text, n_text, "%s", entry->path ? entry->path : "control");
         else {
-                address_format(&entry->address, address);
+                if (address_is_any(&entry->address))
+                        strcpy(address, entry->family == AF_INET ? "0.0.0.0" : "::");
+                else
+                        address_format(&entry->address, address);
                 snprintf(text, n_text, strchr(address, ':') ? "[%s]:%u" : "%s:%u", address, entry->port);
         }
         return text;
@@ -101,6 +115,7 @@ static const char *identify_passed(int fd, ListenSocket *ret) {
                 return NULL;
         }
         ret->kind = LISTEN_EPMD;
+        ret->family = address.sa.sa_family;
         if (address_from_sockaddr(&address.sa, &ret->address, &ret->port) < 0)
                 return "it is neither TCP nor AF_UNIX";
         return NULL;
@@ -181,7 +196,17 @@ int listen_address_parse(const char *text, uint16_t default_port, ListenAddress 
         address[n] = 0;
         if (address_parse(address, &ret->address) < 0)
                 return -EINVAL;
+        if (strcmp(address, "*") != 0)
+                ret->family = strchr(address, ':') ? LISTEN_IPV6 : LISTEN_IPV4;
         return colon ? parse_port(colon + 1, &ret->port) : 0;
+}
+
+bool listen_address_covers(const ListenAddress *wide, const ListenAddress *narrow) {
+        if (wide->port != narrow->port)
+                return false;
+        if (wide->family != LISTEN_BOTH && wide->family != narrow->family)
+                return false;
+        return address_is_any(&wide->address) || address_equal(&wide->address, &narrow->address);
 }
 
 static socklen_t make_sockaddr(const Address *address, uint16_t port, bool ipv4, SocketAddress *ret) {
@@ -196,19 +221,19 @@ static socklen_t make_sockaddr(const Address *address, uint16_t port, bool ipv4,
         return sizeof ret->in6;
 }
 
-static int open_listener(const Address *address, uint16_t port, bool ipv4) {
+static int open_listener(const ListenAddress *wanted, ListenFamily family) {
         _cleanup_(close_fdp) int fd = -1;
         SocketAddress sockaddr;
-        socklen_t n = make_sockaddr(address, port, ipv4, &sockaddr);
-        const int on = 1, off = 0;
+        socklen_t n = make_sockaddr(&wanted->address, wanted->port, family == LISTEN_IPV4, &sockaddr);
+        const int on = 1, v6only = family == LISTEN_IPV6;
 
         fd = socket(sockaddr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
         if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
                 return -errno;
-        if (!ipv4 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, address_is_any(address) ? &off : &on,
-                                sizeof on) < 0)
+        if (family != LISTEN_IPV4 &&
+            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only) < 0)
                 return -errno;
         if (bind(fd, &sockaddr.sa, n) < 0 || listen(fd, SOMAXCONN) < 0)
                 return -errno;
@@ -240,9 +265,12 @@ int listen_sockets_open(ListenSockets *sockets, const ListenAddress *wanted) {
                 .port = wanted->port,
         };
 
-        entry.fd = open_listener(&wanted->address, wanted->port, address_is_ipv4(&wanted->address));
-        if (entry.fd == -EAFNOSUPPORT && address_is_any(&wanted->address))
-                entry.fd = open_listener(&wanted->address, wanted->port, true);
+        entry.family = wanted->family == LISTEN_IPV4 ? AF_INET : AF_INET6;
+        entry.fd = open_listener(wanted, wanted->family);
+        if (entry.fd == -EAFNOSUPPORT && wanted->family == LISTEN_BOTH) {
+                entry.family = AF_INET;
+                entry.fd = open_listener(wanted, LISTEN_IPV4);
+        }
         if (entry.fd < 0) {
                 int r = entry.fd;
 
@@ -283,6 +311,8 @@ int listen_sockets_open_control(ListenSockets *sockets, const char *path) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         struct stat st;
 
+        if (!*path)
+                return -EINVAL;
         if (strlen(path) >= sizeof address.sun_path)
                 return -ENAMETOOLONG;
         strcpy(address.sun_path, path);
