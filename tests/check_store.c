@@ -852,6 +852,49 @@ START_TEST(test_damage_at_run_time_is_set_aside_and_the_group_written_to_the_new
 }
 END_TEST
 
+/* As another process sees it: nothing is damaged, and both nodes are there. */
+static bool is_sound(const char *file) {
+        static const char query[] = "SELECT integrity_check = 'ok' AND (SELECT count(*) FROM nodes) = 2 "
+                                    "FROM pragma_integrity_check";
+        sqlite3 *handle = NULL;
+        sqlite3_stmt *check = NULL;
+        bool is_ok = sqlite3_open_v2(file, &handle, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK &&
+                     sqlite3_prepare_v2(handle, query, -1, &check, NULL) == SQLITE_OK &&
+                     sqlite3_step(check) == SQLITE_ROW && sqlite3_column_int(check, 0) == 1;
+
+        sqlite3_finalize(check);
+        sqlite3_close(handle);
+        return is_ok;
+}
+
+START_TEST(test_damage_beneath_us_is_found_though_memory_hides_it) {
+        Store *store = start_and_load();
+        char command[2 * PATH_MAX];
+
+        put_and_commit(store, 1, "a");
+        for (uint64_t i = 2; i <= 2000; i++) /* until the main file has been written */
+                put_and_commit(store, i, i % 2 ? "a" : "b");
+        ck_assert_int_gt(file_size(path), 4096 * 4);
+        /* By another process: a second descriptor in this one would drop SQLite's locks. */
+        snprintf(command, sizeof command,
+                 "tr '\\0' z </dev/zero 2>/dev/null | "
+                 "dd of='%s' bs=4096 seek=%d count=1 conv=notrunc iflag=fullblock 2>/dev/null",
+                 path, _i);
+        ck_assert_int_eq(system(command), 0);
+        ck_assert(!is_sound(path) || _i == 2);
+        /* Unasked, and with nothing to write. A page that is in the log, too, is mended by that. */
+        WAIT(store, store_wants_whole(store) || is_sound(path));
+        if (store_wants_whole(store)) {
+                submit_whole(store, 2001, "a b", 0);
+                wait_committed(store, 2001);
+                ck_assert_uint_eq(count_sets(), 1);
+        }
+        ck_assert(is_sound(path));
+        ck_assert_names(path, "a b");
+        stop(store);
+}
+END_TEST
+
 START_TEST(test_sets_beyond_a_few_are_deleted_oldest_first) {
         char old[ASIDE_SETS_MAX][64];
         Store *store;
@@ -1095,6 +1138,7 @@ Suite *suite(void) {
         tcase_add_loop_test(tcase, test_a_damaged_file_is_set_aside_at_start_and_creations_go_on, 0, 3);
         tcase_add_test(tcase, test_damage_outside_the_rows_delays_nobody_and_is_found_afterwards);
         tcase_add_test(tcase, test_damage_at_run_time_is_set_aside_and_the_group_written_to_the_new_file);
+        tcase_add_loop_test(tcase, test_damage_beneath_us_is_found_though_memory_hides_it, 0, 10);
         tcase_add_test(tcase, test_sets_beyond_a_few_are_deleted_oldest_first);
         tcase_add_loop_test(tcase, test_a_file_that_is_not_for_us_is_served_around_until_a_better_one_is_there, 0, 2);
         tcase_add_test(tcase, test_a_lock_file_that_is_deleted_is_made_again);

@@ -48,6 +48,7 @@ struct Database {
         bool is_fresh;
         bool is_full; /* PRAGMA synchronous */
         bool boot_is_written;
+        bool is_touched; /* somebody else has written to the main file */
         uint32_t version;
         uint32_t creations;
         int n_wal_frames;
@@ -250,8 +251,11 @@ static int set_full(Database *database, bool full) {
 
 /* A reader who keeps a transaction open, or another's checkpoint, only puts it off. */
 static int checkpoint(Database *database, int mode) {
+        bool is_touched = place_take_touch(&database->place); /* before we touch it ourselves */
         int rc = sqlite3_wal_checkpoint_v2(database->handle, "main", mode, NULL, NULL);
 
+        database->is_touched = database->is_touched || is_touched;
+        place_forgive_touch(&database->place);
         return rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED
                        ? 0
                        : fail(database, rc, "write back the log of");
@@ -497,7 +501,8 @@ void database_close(Database *database) {
         sqlite3_close(database->handle);
         database->handle = NULL;
         place_done(&database->place);
-        database->is_read_only = database->is_fresh = database->boot_is_written = false;
+        database->is_read_only = database->is_fresh = false;
+        database->boot_is_written = database->is_touched = false;
         database->version = database->creations = 0;
 }
 
@@ -593,6 +598,13 @@ int database_check_place(Database *database) {
         return DATABASE_E_LOST;
 }
 
+bool database_take_touch(Database *database) {
+        bool is_touched = place_take_touch(&database->place) || database->is_touched;
+
+        database->is_touched = false;
+        return is_touched;
+}
+
 int database_checkpoint(Database *database, bool is_idle) {
         int r = 0;
 
@@ -640,9 +652,13 @@ int database_check_pages(Database *database, bool (*is_wanted_elsewhere)(void *u
                          void *userdata) {
         PagesCheck check = { .is_wanted_elsewhere = is_wanted_elsewhere, .userdata = userdata };
         _cleanup_(freep) char *verdict = NULL;
+        int r = checkpoint(database, SQLITE_CHECKPOINT_PASSIVE);
         int rc;
 
-        /* What is in memory says nothing about the disk. */
+        if (r != 0)
+                return r;
+        /* Pages in the log or in memory would hide those in the main file, which is what others
+         * see. */
         sqlite3_db_release_memory(database->handle);
         sqlite3_progress_handler(database->handle, CHECK_PAGES_STEPS, on_progress, &check);
         rc = query_text(database->handle, "PRAGMA quick_check(1)", &verdict);

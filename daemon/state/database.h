@@ -104,7 +104,10 @@ int database_checkpoint(Database *database, bool is_idle);
 size_t database_n_untrimmed(const Database *database);
 /* Brings history within its bounds, a bounded step at a time; `*ret_again`: there is more to do. */
 int database_trim(Database *database, uint64_t now_usec, bool *ret_again);
-/* PRAGMA quick_check; stopped with DATABASE_E_INTERRUPTED as soon as
+/* True, once, if somebody else has written to the main file. Another's checkpoint is all it should
+ * be, but what we have in memory would hide any damage. */
+bool database_take_touch(Database *database);
+/* PRAGMA quick_check, of what is on disk; stopped with DATABASE_E_INTERRUPTED as soon as
  * `is_wanted_elsewhere(userdata)`. */
 int database_check_pages(Database *database, bool (*is_wanted_elsewhere)(void *userdata),
                          void *userdata);

@@ -76,6 +76,7 @@ int place_note(Place *place) {
                 place->ids[i].inode = facts.st_ino;
                 place->bytes[i] = (uint64_t)facts.st_size;
         }
+        place_forgive_touch(place);
         return 0;
 }
 
@@ -118,6 +119,20 @@ const char *place_check(Place *place, const char **ret_file) {
                 place->bytes[i] = (uint64_t)facts.st_size;
         }
         return NULL;
+}
+
+bool place_take_touch(Place *place) {
+        struct timespec before = place->changed;
+
+        place_forgive_touch(place);
+        return place->changed.tv_sec != before.tv_sec || place->changed.tv_nsec != before.tv_nsec;
+}
+
+void place_forgive_touch(Place *place) {
+        struct stat facts;
+
+        if (stat(place->files[PLACE_MAIN], &facts) == 0)
+                place->changed = facts.st_mtim;
 }
 
 static bool is_ours(const Place *place, PlaceFile file) {

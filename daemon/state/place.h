@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 /* A database in WAL mode is three files. */
 typedef enum PlaceFile { PLACE_MAIN, PLACE_WAL, PLACE_SHM, _PLACE_N } PlaceFile;
@@ -18,6 +19,7 @@ typedef struct Place {
                 ino_t inode;
         } ids[_PLACE_N];
         uint64_t bytes[_PLACE_N]; /* when they were last looked at */
+        struct timespec changed;  /* when the main file was last written, as far as we know */
 } Place;
 
 /* Before the database is opened. `*ret_is_there`: there is a main file, a regular one. 0; -ENOTSUP:
@@ -35,6 +37,10 @@ int place_sync(const Place *place);
 /* NULL while each file is the one that was noted; else what has happened to `*ret_file`, in words:
  * "was deleted", "was replaced", "was made smaller", "is out of reach". */
 const char *place_check(Place *place, const char **ret_file);
+/* True, once, if somebody else has written to the main file: its contents may be anything. */
+bool place_take_touch(Place *place);
+/* We have written to the main file: that is no touch. */
+void place_forgive_touch(Place *place);
 /* Removes our log if it is left beside another's file, for which it would be taken as its own. */
 void place_sweep(const Place *place);
 void place_done(Place *place);

@@ -93,7 +93,7 @@ static int start_writer(Store *store, const StoreOptions *options, pid_t *ret_ho
                 return r;
         /* Whatever else is wrong with the lock is the writer's to retry. */
         if (channel_wait_locked(store->channel, LOCK_PATIENCE_USEC, &locked, &holder_pid) &&
-            locked == -EBUSY) {
+            locked == -EBUSY && !options->waits_for_lock) {
                 (void)store_stop(store, LOCK_PATIENCE_USEC);
                 *ret_holder_pid = holder_pid;
                 return -EBUSY;

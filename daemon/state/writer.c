@@ -24,6 +24,9 @@
  * fails is asked at a bounded rate. */
 #define RETRY_MIN_USEC (USEC_PER_SEC / 4)
 #define RETRY_MAX_USEC (5 * USEC_PER_SEC)
+/* Another daemon's lock is asked for so often, for so long, before that is told. */
+#define LOCK_RETRY_USEC (20 * USEC_PER_MSEC)
+#define LOCK_PATIENCE_USEC (2 * USEC_PER_SEC)
 /* Is the file still there? May the log be cut? */
 #define TICK_USEC USEC_PER_SEC
 /* History is brought within its bounds so often, and after so many tenures. */
@@ -46,6 +49,7 @@ struct Writer {
         Wake wake;
         uint32_t creations; /* P5: the latest mark that was found or asked for */
 
+        bool is_locked_out; /* another daemon has the registry */
         bool has_told;    /* something was loaded, or nothing could be */
         bool has_loaded;  /* the rows of this run's first file were handed over */
         bool needs_whole; /* the next file that is opened will not have all */
@@ -56,7 +60,7 @@ struct Writer {
 
         unsigned n_failed; /* in a row */
         /* CLOCK_MONOTONIC; not before that */
-        uint64_t retry_at, tick_at, trim_at, check_at, aside_at;
+        uint64_t lock_patience_until, retry_at, tick_at, trim_at, check_at, aside_at;
         char detail[256];
 };
 
@@ -116,6 +120,7 @@ static int ensure_lock(Writer *writer) {
                 return 0;
         former = TAKE_PTR(writer->lock);
         r = lockfile_acquire(&writer->lock, writer->lock_path, &holder_pid);
+        writer->is_locked_out = r == -EBUSY;
         channel_publish_lock(writer->channel, r, holder_pid);
         if (former)
                 channel_notice(writer->channel, "the lock file %s was deleted or replaced",
@@ -149,7 +154,7 @@ static void note_creations(Writer *writer) {
 /* --- opening -------------------------------------------------------------------------------- */
 
 /* Hands over what was read, if only partly or nothing. */
-static int publish_loaded(Writer *writer, DatabaseContent *content) {
+static int publish_loaded(Writer *writer, DatabaseContent *content, uint32_t first_creation) {
         StoreLoaded *loaded = calloc(1, sizeof *loaded);
 
         if (!loaded) {
@@ -162,8 +167,7 @@ static int publish_loaded(Writer *writer, DatabaseContent *content) {
         loaded->n_formers = content->n_formers;
         loaded->last_serial = content->last_serial;
         loaded->boot_id = TAKE_PTR(content->boot_id);
-        loaded->first_creation =
-                creation_first(writer->creations, now_of(CLOCK_REALTIME) / USEC_PER_SEC);
+        loaded->first_creation = first_creation;
         channel_publish_loaded(writer->channel, loaded);
         writer->has_told = true;
         return 0;
@@ -188,7 +192,8 @@ static int load(Writer *writer) {
         /* The loop asks right after it was told of the rows. */
         if (r == 0 && writer->n_failed == 0 && !database_is_read_only(writer->database))
                 channel_publish_health(writer->channel, STORE_OK, "");
-        r_publish = publish_loaded(writer, &content);
+        r_publish = publish_loaded(writer, &content,
+                                   creation_first(writer->creations, now_of(CLOCK_REALTIME) / USEC_PER_SEC));
         if (r_publish < 0)
                 return r_publish;
         writer->has_loaded = true;
@@ -210,7 +215,8 @@ static int open_file(Writer *writer, DatabaseAccess access) {
         return -EROFS;
 }
 
-/* Somebody may damage the file beneath us: it is read again now and then, and when we are told to look. */
+/* Somebody may damage the file beneath us: it is read again when somebody else has written to it,
+ * when we are told to look, and now and then. */
 static void want_check(Writer *writer) {
         writer->needs_check = true;
         writer->n_check_interruptions = 0;
@@ -326,6 +332,8 @@ static int look_after(Writer *writer) {
                 writer->tick_at = now + TICK_USEC;
                 channel_remind(writer->channel);
                 r = database_check_place(writer->database);
+                if (database_take_touch(writer->database))
+                        want_check(writer);
         }
         if (r == 0)
                 r = database_checkpoint(writer->database, is_tick);
@@ -347,9 +355,12 @@ static const char *get_detail(const Writer *writer) {
 /* P2: nobody waits for a file that cannot be read. */
 static void tell_nothing(Writer *writer) {
         DatabaseContent nothing = { .nodes = NULL };
+        uint64_t now = now_of(CLOCK_REALTIME) / USEC_PER_SEC;
 
         if (!writer->has_told)
-                (void)publish_loaded(writer, &nothing);
+                (void)publish_loaded(writer, &nothing,
+                                     writer->creations ? creation_first(writer->creations, now)
+                                                       : creation_unknown(now));
 }
 
 /* A directory may refuse us the lock in which the file can be read. */
@@ -394,6 +405,15 @@ static void begin_anew_after_loss(Writer *writer) {
                 writer->n_failed++;
 }
 
+/* A slip in --state must not move somebody's file: what is no database is ours if a registry was here before,
+ * or if it is called like one. */
+static bool is_ours(const Writer *writer, const char *path) {
+        const char *suffix = strrchr(path, '.');
+
+        return writer->has_loaded || lockfile_creations(writer->lock) != 0 ||
+               (suffix && strcmp(suffix, ".db") == 0);
+}
+
 static void set_aside(Writer *writer) {
         _cleanup_(freep) char *resolved = NULL;
         uint64_t now = now_of(CLOCK_MONOTONIC);
@@ -403,10 +423,16 @@ static void set_aside(Writer *writer) {
         database_close(writer->database);
         writer->needs_whole = true;
         if (now < writer->aside_at) {
-                fail_and_back_off(writer);
+                fail(writer, STORE_FAILING, writer->aside_at - now);
                 return;
         }
         resolved = realpath(writer->path, NULL);
+        if (!is_ours(writer, resolved ? resolved : writer->path)) {
+                snprintf(writer->detail, sizeof writer->detail,
+                         "%s is no registry, and none was there before: it is left alone", writer->path);
+                serve_around(writer);
+                return;
+        }
         r = aside_set(resolved ? resolved : writer->path, time(NULL), name);
         if (r < 0) {
                 snprintf(writer->detail, sizeof writer->detail,
@@ -421,7 +447,23 @@ static void set_aside(Writer *writer) {
                        get_detail(writer), name);
 }
 
+/* A daemon that was just told to end needs a moment. */
+static bool waits_for_holder(Writer *writer) {
+        uint64_t now = now_of(CLOCK_MONOTONIC);
+
+        if (!writer->is_locked_out || writer->has_told)
+                return false;
+        if (writer->lock_patience_until == 0)
+                writer->lock_patience_until = now + LOCK_PATIENCE_USEC;
+        if (now >= writer->lock_patience_until)
+                return false;
+        writer->retry_at = now + LOCK_RETRY_USEC;
+        return true;
+}
+
 static void on_failure(Writer *writer, int r) {
+        if (waits_for_holder(writer))
+                return;
         if (r == DATABASE_E_CORRUPT && database_is_open(writer->database) &&
             !database_is_read_only(writer->database) &&
             database_check_place(writer->database) == DATABASE_E_LOST)
