@@ -612,6 +612,21 @@ START_TEST(test_a_block_of_creations_is_wanted_when_half_of_the_last_is_used) {
 }
 END_TEST
 
+/* Where the file could not be read in time, say. */
+START_TEST(test_a_block_is_wanted_as_long_as_creations_are_given_that_were_not_reserved) {
+        Registry *registry = make_registry(10, 10);
+
+        registry_advance_creation(registry, 1000000);
+        for (unsigned i = 0; i < 2000; i++) {
+                ck_assert(registry_wants_creations(registry));
+                come_and_go(registry, "a", 6);
+        }
+        ck_assert_uint_eq(registry_reserve_creations(registry), 1000000 + 2000 + CREATION_BLOCK);
+        ck_assert(!registry_wants_creations(registry));
+        registry_free(registry);
+}
+END_TEST
+
 START_TEST(test_advancing_gives_up_what_was_reserved_below) {
         Registry *registry = make_registry(10, 10);
 
@@ -1640,6 +1655,7 @@ static void add_creations(Suite *suite) {
         tcase_add_test(tcase, test_above_the_greatest_creation_they_begin_at_4_again);
         tcase_add_loop_test(tcase, test_a_block_of_creations_is_wanted_when_half_of_the_last_is_used, 0,
                             ELEMENTS(block_starts));
+        tcase_add_test(tcase, test_a_block_is_wanted_as_long_as_creations_are_given_that_were_not_reserved);
         tcase_add_test(tcase, test_advancing_gives_up_what_was_reserved_below);
         tcase_add_loop_test(tcase, test_a_16_bit_creation_is_1_to_3_and_not_the_previous_one_of_its_name, 0, 4);
         tcase_add_test(tcase, test_a_16_bit_creation_differs_from_the_previous_one_across_a_restart);

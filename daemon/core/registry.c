@@ -170,8 +170,10 @@ uint32_t registry_reserved_creation(const Registry *registry) {
 }
 
 bool registry_wants_creations(const Registry *registry) {
-        return creation_distance(registry->next_creation, registry->reserved_creation) <
-               CREATION_BLOCK / 2;
+        uint32_t n_left = creation_distance(registry->next_creation, registry->reserved_creation);
+
+        /* More than a block is never ahead: then it lies behind, and some were given without. */
+        return n_left < CREATION_BLOCK / 2 || n_left > CREATION_BLOCK;
 }
 
 uint32_t registry_reserve_creations(Registry *registry) {

@@ -28,8 +28,9 @@ struct Ledger {
         sd_event_source *patience;
         Conn *first, *last; /* wait for their commit, in order of revision */
         uint64_t hanging_since_revision;
+        uint64_t unwritten_revision; /* the last that was answered before it was on disk */
         bool is_hanging;
-        StoreHealth health;
+        StoreHealth health; /* as it was told */
         bool is_health_told; /* not before the start is over: then every store is opening */
         char reason[512]; /* "" while healthy */
 };
@@ -80,9 +81,14 @@ static void waiting_release(Ledger *ledger, Conn *conn) {
         conn_release_answer(conn);
 }
 
+static void ledger_note_unwritten(Ledger *ledger, uint64_t revision) {
+        ledger->counters->n_unwritten++;
+        ledger->unwritten_revision = max_u64(ledger->unwritten_revision, revision);
+}
+
 static void waiting_release_all_unwritten(Ledger *ledger) {
         while (ledger->first) {
-                ledger->counters->n_unwritten++;
+                ledger_note_unwritten(ledger, conn_wait(ledger->first)->revision);
                 waiting_release(ledger, ledger->first);
         }
 }
@@ -137,6 +143,9 @@ static void ledger_describe(Ledger *ledger) {
 void ledger_check_health(Ledger *ledger) {
         StoreHealth health = store_health(ledger->store);
 
+        /* A file that takes writes again is whole when it has what was answered meanwhile (P1). */
+        if (health == STORE_OK && store_committed_revision(ledger->store) < ledger->unwritten_revision)
+                return;
         if (health == ledger->health && ledger->is_health_told)
                 return;
         ledger->health = health;
@@ -219,7 +228,7 @@ static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, v
         if (store_wants_whole(ledger->store))
                 ledger_write_whole(ledger);
         ledger_check_health(ledger);
-        if (ledger->health != STORE_OK)
+        if (store_health(ledger->store) != STORE_OK)
                 waiting_release_all_unwritten(ledger);
         return 0;
 }
@@ -397,8 +406,9 @@ int ledger_carry(Ledger *ledger, const Event *event, Reply *ret_reply) {
 void ledger_answer_when_written(Ledger *ledger, Conn *conn) {
         uint64_t revision = registry_revision(ledger->registry);
 
-        if (ledger->health != STORE_OK) {
-                ledger->counters->n_unwritten++;
+        /* Not before it was told; and no more once the file takes writes again. */
+        if (ledger->health != STORE_OK && store_health(ledger->store) != STORE_OK) {
+                ledger_note_unwritten(ledger, revision);
                 conn_release_answer(conn);
                 return;
         }

@@ -14,9 +14,16 @@ from pathlib import Path
 import pytest
 
 from lib.epmd_client import receive_all
+from lib.process import built
 
 HERE = Path(__file__).resolve().parent
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def is_sanitized():
+    """Memory that is freed stays with such a build."""
+    return b"__asan_init" in Path(built("rollcalld")).read_bytes()
+
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

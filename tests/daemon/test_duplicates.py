@@ -10,8 +10,8 @@ import subprocess
 import pytest
 
 from daemon.helpers import HERE, closing_all, compiled, counter
-from lib.daemon import Daemon
-from lib.epmd_client import Alive2Reply, Refused, alive2, frame, receive_all
+from lib.daemon import Daemon, free_port
+from lib.epmd_client import Alive2Reply, EpmdClient, Refused, alive2, frame, receive_all
 from lib.nodes import ErlangNode
 from lib.process import wait_for
 
@@ -122,6 +122,32 @@ def test_holder_whose_listener_closed_yields_to_a_newcomer(daemon):
             assert daemon.client.names() == [("a", newcomer.port)]
             wait_for(lambda: not holder.is_open(), "close of the holder's connection")
             assert newcomer.is_open()
+
+
+# --- one name on several addresses ----------------------------------------------------------------
+
+
+def test_one_name_on_two_addresses():
+    """As with bind(): different specific addresses do not conflict. A lookup means the node of the address it is sent to."""
+    port = free_port()
+    with Daemon(port=port, listen=[f"127.0.0.{i}:{port}" for i in (1, 2, 3)]) as ours:
+        with ours.client.register("app", listen=True, address="127.0.0.1") as one:
+            with ours.client.register("app", listen=True, address="127.0.0.2") as two:
+                def lookup(host):
+                    return EpmdClient(ours.port, host).port_please("app").port
+
+                assert lookup("127.0.0.1") == one.port
+                assert lookup("127.0.0.2") == two.port
+                assert lookup("127.0.0.3") == one.port, "who has held the name longest"
+                assert sorted(ours.client.names()) == sorted([("app", one.port), ("app", two.port)])
+                for address in ("127.0.0.1", "127.0.0.2", "0.0.0.0"):
+                    with pytest.raises(Refused):
+                        ours.client.register("app", listen=True, address=address)
+                scopes = {(row[0], int(row[1])) for row in ours.sql("SELECT scope, port FROM nodes")}
+                assert scopes == {("127.0.0.1", one.port), ("127.0.0.2", two.port)}
+                ours.kill9()
+                ours.start()
+                assert (lookup("127.0.0.1"), lookup("127.0.0.2")) == (one.port, two.port)
 
 
 # --- real nodes -----------------------------------------------------------------------------------

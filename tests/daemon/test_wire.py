@@ -470,12 +470,15 @@ def tcp_info(sock):
     return info[0], struct.unpack_from("I", info, 152)[0]
 
 
-@pytest.mark.parametrize("request_", [b"za", b"zunknown", b"n", b"d", alive2("a", 2)], ids=["found", "not_found", "names", "dump", "refused"])
-def test_last_answer_leaves_in_one_segment_with_the_fin(daemon, request_):
+LAST_ANSWERS = {"found": b"za", "not found": b"zunknown", "names": b"n", "dump": b"d", "refused": alive2("a", 2)}
+
+
+@pytest.mark.parametrize("which", LAST_ANSWERS)
+def test_last_answer_leaves_in_one_segment_with_the_fin(daemon, which):
     with daemon.client.register("a", 1):
         for _ in range(50):
             with daemon.client.connect() as sock:
-                sock.sendall(frame(request_))
+                sock.sendall(frame(LAST_ANSWERS[which]))
                 assert select.select([sock], [], [], 10)[0]
                 assert tcp_info(sock) == (TCP_CLOSE_WAIT, 1)
                 assert receive_all(sock) != b""

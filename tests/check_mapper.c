@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+
+#include "serve_test.h"
+
+/* --- said and answered -------------------------------------------------------------------------------- */
+
+/* In a registry where `a` is registered at port 39449, versions 6 to 5, and nobody else. PORT stands for two
+ * bytes, the port that was asked. */
+static const struct {
+        const char *what;
+        const uint8_t *said;
+        size_t n_said;
+        const uint8_t *answered;
+        size_t n_answered;
+} dialogues[] = {
+        { "where is a", BYTES("\0\2za"), BYTES("w\0\x9a\x19\x4d\0\0\6\0\5\0\1a\0\0") },
+        { "where is a, with a NUL", BYTES("\0\3za\0"), BYTES("w\0\x9a\x19\x4d\0\0\6\0\5\0\1a\0\0") },
+        { "where is a, with two NULs", BYTES("\0\4za\0\0"), BYTES("") },
+        { "where is b", BYTES("\0\2zb"), BYTES("w\1") },
+        { "where is A", BYTES("\0\2zA"), BYTES("w\1") },
+        { "where is a name with a line feed", BYTES("\0\4za\nb"), BYTES("w\1") },
+        { "where is nobody", BYTES("\0\1z"), BYTES("") },
+        { "where is what is no UTF-8", BYTES("\0\2z\xff"), BYTES("") },
+        { "names", BYTES("\0\1n"), BYTES("\0\0PORTname a at port 39449\n") },
+        { "names, and more", BYTES("\0\5nxyz\0"), BYTES("\0\0PORTname a at port 39449\n") },
+        { "a again", BYTES("\0\x0ex\x9a\x19\x4d\0\0\6\0\5\0\1a\0\0"), BYTES("v\1\0\0\0\x63") },
+        { "a again, 16-bit", BYTES("\0\x0ex\x9a\x19\x4d\0\0\5\0\5\0\1a\0\0"), BYTES("y\1\0\x63") },
+        { "an empty name", BYTES("\0\x0ex\x9a\x19\x4d\0\0\6\0\5\0\0\0\0z"), BYTES("v\1\0\0\0\x63") },
+        { "a name with a line feed", BYTES("\0\x0ex\x9a\x19\x4d\0\0\6\0\5\0\1\n\0\0"), BYTES("v\1\0\0\0\x63") },
+        { "a name that is no UTF-8", BYTES("\0\x0ex\x9a\x19\x4d\0\0\6\0\5\0\1\xff\0\0"), BYTES("v\1\0\0\0\x63") },
+        { "a registration with a name that overruns", BYTES("\0\x0ex\x9a\x19\x4d\0\0\6\0\5\0\2b\0\0"), BYTES("") },
+        { "a registration with extra that overruns", BYTES("\0\x0ex\x9a\x19\x4d\0\0\6\0\5\0\1b\0\1"), BYTES("") },
+        { "kill", BYTES("\0\1k"), BYTES("NO") },
+        { "stop a", BYTES("\0\2sa"), BYTES("") },
+        { "stop b", BYTES("\0\2sb"), BYTES("") },
+        { "the extension", BYTES("\0\7LLRC\1\1x"), BYTES("") },
+        { "an old registration", BYTES("\0\4a\x9a\x19x"), BYTES("") },
+        { "an old lookup", BYTES("\0\2pa"), BYTES("") },
+        { "an answer", BYTES("\0\2wa"), BYTES("") },
+};
+
+/* Puts the port in the place of PORT. */
+static size_t fill_port(uint8_t *out, const uint8_t *text, size_t n_text, uint16_t port) {
+        if (n_text >= 6 && memcmp(text + 2, "PORT", 4) == 0) {
+                memcpy(out, text, 2);
+                out[2] = (uint8_t)(port >> 8);
+                out[3] = (uint8_t)port;
+                memcpy(out + 4, text + 6, n_text - 6);
+                return n_text - 2;
+        }
+        memcpy(out, text, n_text);
+        return n_text;
+}
+
+START_TEST(test_a_request_is_answered_as_the_protocol_says_and_the_connection_closed) {
+        World *world = world_new(NULL);
+        int node_fd = register_node(world, "a", 39449, NULL), fd = world_connect(world);
+        uint8_t expected[128];
+        size_t n = fill_port(expected, dialogues[_i].answered, dialogues[_i].n_answered, world->port);
+
+        say(fd, dialogues[_i].said, dialogues[_i].n_said);
+        expect_then_end(world->event, fd, expected, n);
+        expect_silence(world->event, node_fd);
+        ck_assert_uint_eq(registry_n_nodes(world->registry), 1);
+        ck_assert_uint_eq(world->n_kills, 0);
+        close(node_fd);
+        world_free(world);
+}
+END_TEST
+
+START_TEST(test_dump_tells_the_descriptors_and_the_old_names) {
+        World *world = world_new(NULL);
+        int fd_a = register_node(world, "a", 39449, NULL), fd_b = register_node(world, "b", 4000, NULL), fd;
+        Node *a = world_find(world, "a"), *b = world_find(world, "b");
+        char text[256];
+        int n, old_fd = b->connection_fd;
+
+        close(fd_b);
+        turn(world->event);
+        n = snprintf(text, sizeof text,
+                     "%c%c%c%cactive name     <a> at port 39449, fd = %d\n%cold/unused name <b>, port = 4000, fd = %d \n",
+                     0, 0, world->port >> 8, world->port & 0xff, a->connection_fd, 0, old_fd);
+        fd = world_connect(world);
+        say_request(fd, "d", 1);
+        expect_then_end(world->event, fd, text, (size_t)n + 1);
+        close(fd_a);
+        world_free(world);
+}
+END_TEST
+
+START_TEST(test_of_256_opcodes_only_the_known_are_answered) {
+        World *world = world_new(NULL);
+
+        for (unsigned op = 0; op < 256; op++) {
+                uint8_t frame[] = { 0, 1, (uint8_t)op };
+                int fd;
+
+                if (op == 'n' || op == 'd' || op == 'k')
+                        continue;
+                fd = world_connect(world);
+                say(fd, frame, sizeof frame);
+                expect_then_end(world->event, fd, "", 0);
+        }
+        ck_assert_uint_eq(world->counters.n_unknown, 256 - 6);
+        ck_assert_uint_eq(world->counters.n_malformed, 3); /* x, z and s want more */
+        world_free(world);
+}
+END_TEST
+
+START_TEST(test_what_a_node_said_is_what_a_lookup_tells) {
+        static const uint8_t said[] = "\0\x18x\xff\xfe\xfd\xfc\0\6\xf9\xf8\0\3b\xc3\xa9\0\4\0\1\xff\0junk";
+        World *world = world_new(NULL);
+        int node_fd = world_connect(world), fd = world_connect(world);
+
+        say(node_fd, said, sizeof said - 1);
+        ck_assert_uint_eq(hear_answer(world, node_fd).result, 0);
+        say(fd, "\0\4zb\xc3\xa9", 6);
+        expect_then_end(world->event, fd, "w\0\xff\xfe\xfd\xfc\0\6\xf9\xf8\0\3b\xc3\xa9\0\4\0\1\xff\0", 21);
+        close(node_fd);
+        world_free(world);
+}
+END_TEST
+
+START_TEST(test_the_width_of_the_creation_is_what_was_asked_for) {
+        World *world = world_new(NULL);
+        int wide_fd = world_connect(world), narrow_fd = world_connect(world);
+        Heard heard = { 0 };
+
+        say_alive2(wide_fd, "wide", 4000, 6);
+        turn(world->event);
+        hear(wide_fd, &heard);
+        ck_assert_uint_eq(heard.n_data, 6);
+        ck_assert_mem_eq(heard.data, "v\0", 2);
+        heard_done(&heard);
+        say_alive2(narrow_fd, "narrow", 4000, 5);
+        turn(world->event);
+        hear(narrow_fd, &heard);
+        ck_assert_uint_eq(heard.n_data, 4);
+        ck_assert_mem_eq(heard.data, "y\0\0", 3);
+        ck_assert_uint_ge(heard.data[3], 1);
+        ck_assert_uint_le(heard.data[3], 3);
+        heard_done(&heard);
+        close(wide_fd);
+        close(narrow_fd);
+        world_free(world);
+}
+END_TEST
+
+/* Stock epmd lets it register and then does not find it. */
+START_TEST(test_a_name_of_255_characters_can_be_looked_up) {
+        World *world = world_new(NULL);
+        char name[NODE_NAME_BYTES_MAX + 1];
+        int fd;
+
+        for (size_t at = 0; at < NODE_NAME_BYTES_MAX; at += 4)
+                memcpy(name + at, "\xf0\x9f\x90\x87", 4);
+        name[NODE_NAME_BYTES_MAX] = 0;
+        fd = register_node(world, name, 4000, NULL);
+        ck_assert_uint_eq(look_up(world, name), 4000);
+        close(fd);
+        turn(world->event);
+        ck_assert_uint_eq(look_up(world, name), 0);
+        world_free(world);
+}
+END_TEST
+
+/* --- registrations ------------------------------------------------------------------------------------ */
+
+START_TEST(test_a_refused_duplicate_is_answered_and_closed_and_its_holder_stays) {
+        World *world = world_new(NULL);
+        int node_fd = register_node(world, "a", 4000, NULL), fd = world_connect(world);
+        Answer answer = ask_to_register(world, fd, "a", 4001);
+
+        ck_assert_uint_eq(answer.result, 1);
+        ck_assert_uint_eq(answer.creation, 99);
+        ck_assert(answer.has_ended);
+        ck_assert_uint_eq(look_up(world, "a"), 4000);
+        ck_assert_uint_eq(world->counters.n_refused[REFUSAL_NAME_TAKEN], 1);
+        ck_assert_uint_eq(conns_n(world->conns), 1);
+        expect_silence(world->event, node_fd);
+        close(fd);
+        close(node_fd);
+        world_free(world);
+}
+END_TEST
+
+/* P4: the request overtakes the close before it, since the loop has seen neither. */
+START_TEST(test_close_and_register_again_is_never_refused) {
+        World *world = world_new(NULL);
+        int fd = register_node(world, "a", 4000, NULL);
+
+        for (unsigned i = 0; i < 2000; i++) {
+                int next_fd = world_connect(world);
+
+                if (i % 2) {
+                        turn(world->event); /* it has been accepted */
+                        close(fd);
+                } else
+                        close(fd);
+                ck_assert_uint_eq(ask_to_register(world, next_fd, "a", 4000).result, 0);
+                fd = next_fd;
+        }
+        ck_assert_uint_eq(world->counters.n_refused[REFUSAL_NAME_TAKEN], 0);
+        ck_assert_uint_eq(registry_n_nodes(world->registry), 1);
+        close(fd);
+        world_free(world);
+}
+END_TEST
+
+/* All three are ready in one turn, in any order. */
+START_TEST(test_of_close_and_two_newcomers_exactly_one_gets_the_name) {
+        for (unsigned i = 0; i < 50; i++) {
+                World *world = world_new(NULL);
+                int fd = register_node(world, "a", 4000, NULL), first_fd = world_connect(world),
+                    second_fd = world_connect(world);
+                Answer first, second;
+
+                turn(world->event);
+                say_alive2(first_fd, "a", 4001, 6);
+                close(fd);
+                say_alive2(second_fd, "a", 4002, 6);
+                first = hear_answer(world, first_fd);
+                second = hear_answer(world, second_fd);
+                ck_assert_uint_eq(first.result + second.result, 1);
+                ck_assert_uint_eq(look_up(world, "a"), first.result == 0 ? 4001 : 4002);
+                close(first_fd);
+                close(second_fd);
+                world_free(world);
+        }
+}
+END_TEST
+
+START_TEST(test_whatever_a_registered_node_sends_ends_its_registration) {
+        for (int how = 0; how < 4; how++) {
+                World *world = world_new(NULL);
+                int fd = register_node(world, "a", 4000, NULL);
+
+                if (how == 0)
+                        close(fd);
+                else if (how == 1)
+                        reset(fd);
+                else if (how == 2)
+                        shutdown(fd, SHUT_WR);
+                else
+                        say(fd, "x", 1);
+                turn(world->event);
+                ck_assert_uint_eq(registry_n_nodes(world->registry), 0);
+                ck_assert_uint_eq(conns_n(world->conns), 0);
+                ck_assert_uint_eq(look_up(world, "a"), 0);
+                if (how >= 2)
+                        close(fd);
+                world_free(world);
+        }
+}
+END_TEST
+
+START_TEST(test_a_registration_with_its_successor_in_one_segment_is_closed) {
+        static const uint8_t two[] = "\0\x0ex\x9a\x19\x4d\0\0\6\0\5\0\1a\0\0" "\0\1n";
+        World *world = world_new(NULL);
+        int fd = world_connect(world);
+
+        say(fd, two, sizeof two - 1);
+        expect_then_end(world->event, fd, "", 0);
+        ck_assert_uint_eq(registry_n_nodes(world->registry), 0);
+        world_free(world);
+}
+END_TEST
+
+START_TEST(test_a_user_who_has_his_share_is_refused) {
+        World *world = world_new(&(WorldOptions){ .n_nodes_per_uid_max = 2 });
+        int first_fd = register_node(world, "a", 4000, NULL), second_fd = register_node(world, "b", 4000, NULL);
+        int third_fd = world_connect(world);
+
+        ck_assert_uint_eq(ask_to_register(world, third_fd, "c", 4000).result, 1);
+        ck_assert_uint_eq(world->counters.n_refused[REFUSAL_UID_LIMIT], 1);
+        close(third_fd);
+        close(first_fd);
+        turn(world->event);
+        close(register_node(world, "c", 4000, NULL));
+        close(second_fd);
+        world_free(world);
+}
+END_TEST
+
+START_TEST(test_a_full_registry_refuses) {
+        World *world = world_new(&(WorldOptions){ .n_nodes_max = 1 });
+        int first_fd = register_node(world, "a", 4000, NULL), second_fd = world_connect(world);
+
+        ck_assert_uint_eq(ask_to_register(world, second_fd, "b", 4000).result, 1);
+        ck_assert_uint_eq(world->counters.n_refused[REFUSAL_NODES_LIMIT], 1);
+        close(first_fd);
+        close(second_fd);
+        world_free(world);
+}
+END_TEST
+
+/* --- KILL_REQ, STOP_REQ ------------------------------------------------------------------------------- */
+
+static void ask_and_expect(World *world, const char *body, const char *expected) {
+        int fd = world_connect(world);
+
+        say_request(fd, body, strlen(body));
+        expect_then_end(world->event, fd, expected, strlen(expected));
+}
+
+START_TEST(test_kill_is_granted_when_nobody_is_registered_or_when_relaxed) {
+        World *world = world_new(&(WorldOptions){ .relaxed = _i });
+        int fd = register_node(world, "a", 4000, NULL);
+
+        ask_and_expect(world, "k", _i ? "OK" : "NO");
+        ck_assert_uint_eq(world->n_kills, _i ? 1 : 0);
+        close(fd);
+        turn(world->event);
+        ask_and_expect(world, "k", "OK");
+        ck_assert_uint_eq(world->n_kills, _i ? 2 : 1);
+        ck_assert_uint_eq(world->counters.n_kill, 2);
+        world_free(world);
+}
+END_TEST
+
+START_TEST(test_stop_is_only_for_the_relaxed) {
+        World *world = world_new(&(WorldOptions){ .relaxed = _i });
+        int fd = register_node(world, "a", 4000, NULL);
+
+        ask_and_expect(world, "sb", _i ? "NOEXIST" : "");
+        ask_and_expect(world, "sa", _i ? "STOPPED" : "");
+        ck_assert_uint_eq(registry_n_nodes(world->registry), _i ? 0 : 1);
+        if (_i) {
+                expect_then_end(world->event, fd, "", 0); /* it loses its connection */
+                ask_and_expect(world, "sa", "NOEXIST");
+        } else
+                close(fd);
+        world_free(world);
+}
+END_TEST
+
+/* --- counters ----------------------------------------------------------------------------------------- */
+
+START_TEST(test_each_request_is_counted_once) {
+        World *world = world_new(NULL);
+        int fd = register_node(world, "a", 4000, NULL);
+
+        look_up(world, "a");
+        look_up(world, "b");
+        look_up(world, "c");
+        ask_and_expect(world, "sa", "");
+        ask_and_expect(world, "k", "NO");
+        ask_and_expect(world, "z", "");
+        ask_and_expect(world, "?", "");
+        close(fd);
+        turn(world->event);
+        ck_assert_uint_eq(world->counters.n_accepted, 8);
+        ck_assert_uint_eq(world->counters.n_alive2, 1);
+        ck_assert_uint_eq(world->counters.n_port2, 3);
+        ck_assert_uint_eq(world->counters.n_lookups_missed, 2);
+        ck_assert_uint_eq(world->counters.n_stop, 1);
+        ck_assert_uint_eq(world->counters.n_kill, 1);
+        ck_assert_uint_eq(world->counters.n_malformed, 1);
+        ck_assert_uint_eq(world->counters.n_unknown, 1);
+        ck_assert_uint_eq(world->counters.n_registered, 1);
+        ck_assert_uint_eq(world->counters.n_ended, 1);
+        ck_assert_uint_eq(world->counters.n_denied, 0);
+        world_free(world);
+}
+END_TEST
+
+/* --- P6: slow readers of listings that are no longer current ------------------------------------------- */
+
+START_TEST(test_readers_of_too_many_old_listings_are_shed_and_nobody_else_is_kept_waiting) {
+        enum { N_NODES = 10000, N_READERS = 12 };
+        World *world = world_new(NULL);
+        int fds[N_READERS], other_fd;
+        uint64_t began;
+
+        /* Not through sockets: 10,000 names of 1,020 bytes, 10 MB a text. */
+        for (unsigned i = 0; i < N_NODES; i++) {
+                char name[NODE_NAME_BYTES_MAX + 1];
+                Event event;
+                Reply reply;
+
+                for (size_t at = 0; at < NODE_NAME_BYTES_MAX; at += 4)
+                        memcpy(name + at, "\xf0\x9f\x90\x87", 4);
+                name[NODE_NAME_BYTES_MAX] = 0;
+                for (unsigned digit = 0, rest = i; digit < 4; digit++, rest /= 10)
+                        name[digit * 4 + 3] = (char)(0x80 + rest % 10);
+                event = (Event){
+                        .kind = EVENT_REGISTER,
+                        .info = { .name = name, .n_name = NODE_NAME_BYTES_MAX, .highest_version = 6 },
+                        .peer = { .uid = NODE_UID_UNKNOWN },
+                        .connection_fd = -1,
+                };
+                ck_assert_int_eq(ledger_carry(world->ledger, &event, &reply), 0);
+                ck_assert_int_eq(reply.refusal, REFUSAL_NONE);
+        }
+        began = now_usec();
+        for (unsigned i = 0; i < N_READERS; i++) {
+                fds[i] = world_connect(world);
+                say_request(fds[i], "n", 1);
+                turn(world->event);
+                other_fd = world_connect(world); /* makes a new text necessary */
+                ck_assert_uint_eq(ask_to_register(world, other_fd, "other", 4000).result, 0);
+                close(other_fd);
+                turn(world->event);
+        }
+        ck_assert_uint_gt(world->counters.n_shed, 0);
+        ck_assert_uint_lt(world->counters.n_shed, N_READERS);
+        ck_assert_uint_lt(now_usec() - began, LONG_USEC);
+        ck_assert_uint_eq(look_up(world, "other"), 0);
+        for (unsigned i = 0; i < N_READERS; i++)
+                close(fds[i]);
+        world_free(world);
+}
+END_TEST
+
+/* --- P7: who may ask what ------------------------------------------------------------------------------ */
+
+typedef enum Asker {
+        ASKER_LOOPBACK,
+        ASKER_SAME_ADDRESS, /* its address is the one it asks */
+        ASKER_OURS,         /* another address, but its socket is of our kernel */
+        ASKER_FOREIGN,
+        _ASKER_N,
+} Asker;
+
+static const struct {
+        const char *lookup_from, *list_from;
+        bool foreigner_may_look_up, foreigner_may_list;
+} rules[] = {
+        { NULL, NULL, true, false },
+        { "any", "any", true, true },
+        { "local", "local", false, false },
+        { "local", "any", false, true },
+        { "10.9.9.0/24", "10.9.9.0/24", true, true },
+        { "10.9.9.2", "10.9.9.2", true, true },
+        { "10.9.9.3", "10.9.9.1", false, false },
+        { "fd00::/8", "::1", false, false },
+};
+
+/* Gives `lo` of this network namespace an address beside 127.0.0.1. */
+static bool add_address(const char *name, const char *address) {
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        struct ifreq request = { 0 };
+        struct sockaddr_in in = { .sin_family = AF_INET };
+        bool ok;
+
+        inet_pton(AF_INET, address, &in.sin_addr);
+        snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+        memcpy(&request.ifr_addr, &in, sizeof in);
+        ok = ioctl(fd, SIOCSIFADDR, &request) == 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
+        request.ifr_flags |= IFF_UP;
+        ok = ok && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+        close(fd);
+        return ok;
+}
+
+/* The request, and whether it is for everybody (as the rule says) or for local ones alone. */
+typedef struct Question {
+        char op;
+        const char *rest;
+        const char *answer; /* how it begins */
+} Question;
+
+static const Question questions[] = {
+        { 'z', "nobody", "w\1" },
+        { 'n', "", "\0" },
+        { 'd', "", "\0" },
+        { 'k', "", "NO" },
+        { 's', "nobody", "NOEXIST" }, /* relaxed */
+        { 'x', "\1\1M\0\0\6\0\5\0\1b\0\0", "v\0" },
+};
+
+static bool may_ask(Asker asker, char op, int rule) {
+        if (asker != ASKER_FOREIGN)
+                return true;
+        return (op == 'z' && rules[rule].foreigner_may_look_up) || (op == 'n' && rules[rule].foreigner_may_list);
+}
+
+/* Asks; true if it was answered. */
+static bool is_answered(World *world, const char *from, const char *to, const Question *question) {
+        int fd = try_connect_from(from, to, world->port);
+        size_t n_rest = question->op == 'x' ? 13 : strlen(question->rest);
+        uint8_t body[64] = { (uint8_t)question->op };
+        Heard heard = { 0 };
+        bool answered;
+
+        ck_assert_msg(fd >= 0, "cannot connect from %s to %s", from, to);
+        memcpy(body + 1, question->rest, n_rest);
+        say_request(fd, body, 1 + n_rest);
+        ck_assert(RUN_UNTIL(world->event, hear(fd, &heard) || heard.n_data > 0, LONG_USEC));
+        answered = heard.n_data > 0;
+        if (answered)
+                ck_assert_mem_eq(heard.data, question->answer, question->answer[0] ? strlen(question->answer) : 1);
+        heard_done(&heard);
+        close(fd);
+        turn(world->event);
+        return answered;
+}
+
+/* The listener is in a network namespace of its own. The kernel's word is asked for in the same one, or, for
+ * a foreigner, in another, where his socket is not found. */
+static World *world_in_namespace(int own_fd, int outer_fd, Asker asker, int rule) {
+        World *world = calloc(1, sizeof *world);
+
+        no_log();
+        ck_assert_ptr_nonnull(world);
+        world->options = (WorldOptions){ .lookup_from = rules[rule].lookup_from,
+                                         .list_from = rules[rule].list_from,
+                                         .relaxed = asker != ASKER_LOOPBACK };
+        world->listener_fd = listen_on("0.0.0.0");
+        world->port = port_of(world->listener_fd);
+        if (asker == ASKER_FOREIGN)
+                ck_assert_int_eq(setns(outer_fd, CLONE_NEWNET), 0);
+        world_start(world);
+        ck_assert_int_eq(vigil_blind_reason(world->vigil) != NULL, asker == ASKER_FOREIGN);
+        ck_assert_int_eq(setns(own_fd, CLONE_NEWNET), 0);
+        return world;
+}
+
+START_TEST(test_who_may_ask_what_is_decided_by_where_he_asks_from) {
+        static const struct {
+                const char *from, *to;
+        } routes[_ASKER_N] = {
+                [ASKER_LOOPBACK] = { "127.0.0.5", "127.0.0.1" },
+                [ASKER_SAME_ADDRESS] = { "10.9.9.1", "10.9.9.1" },
+                [ASKER_OURS] = { "10.9.9.2", "10.9.9.1" },
+                [ASKER_FOREIGN] = { "10.9.9.2", "10.9.9.1" },
+        };
+        int outer_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), own_fd;
+
+        if (unshare(CLONE_NEWNET) < 0) {
+                puts("SKIP: a network namespace of its own is needed");
+                close(outer_fd);
+                return;
+        }
+        own_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        ck_assert(add_address("lo", "127.0.0.1"));
+        ck_assert(add_address("lo:1", "10.9.9.1"));
+        ck_assert(add_address("lo:2", "10.9.9.2"));
+        for (Asker asker = 0; asker < _ASKER_N; asker++) {
+                World *world = world_in_namespace(own_fd, outer_fd, asker, _i);
+                unsigned n_denied = 0;
+
+                for (size_t i = 0; i < ELEMENTS(questions); i++) {
+                        bool expected = may_ask(asker, questions[i].op, _i);
+
+                        if (questions[i].op == 'k' || (questions[i].op == 's' && !world->options.relaxed))
+                                continue;
+                        ck_assert_msg(is_answered(world, routes[asker].from, routes[asker].to, questions + i) == expected,
+                                      "%c from asker %d under rule %d", questions[i].op, asker, _i);
+                        n_denied += !expected;
+                }
+                ck_assert_uint_eq(world->counters.n_denied, n_denied);
+                ck_assert_uint_eq(world->n_kills, 0);
+                if (asker == ASKER_FOREIGN) {
+                        ck_assert(!is_answered(world, routes[asker].from, routes[asker].to, questions + 3));
+                        ck_assert_uint_eq(world->n_kills, 0);
+                }
+                world_free(world);
+        }
+        ck_assert_int_eq(setns(outer_fd, CLONE_NEWNET), 0);
+        close(own_fd);
+        close(outer_fd);
+}
+END_TEST
+
+Suite *suite(void) {
+        Suite *suite = suite_create("mapper");
+        TCase *tcase = tcase_create("requests");
+
+        tcase_set_timeout(tcase, 60);
+        tcase_add_loop_test(tcase, test_a_request_is_answered_as_the_protocol_says_and_the_connection_closed, 0,
+                            ELEMENTS(dialogues));
+        tcase_add_test(tcase, test_dump_tells_the_descriptors_and_the_old_names);
+        tcase_add_test(tcase, test_of_256_opcodes_only_the_known_are_answered);
+        tcase_add_test(tcase, test_what_a_node_said_is_what_a_lookup_tells);
+        tcase_add_test(tcase, test_the_width_of_the_creation_is_what_was_asked_for);
+        tcase_add_test(tcase, test_a_name_of_255_characters_can_be_looked_up);
+        tcase_add_loop_test(tcase, test_kill_is_granted_when_nobody_is_registered_or_when_relaxed, 0, 2);
+        tcase_add_loop_test(tcase, test_stop_is_only_for_the_relaxed, 0, 2);
+        tcase_add_test(tcase, test_each_request_is_counted_once);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("registrations");
+        tcase_set_timeout(tcase, 60);
+        tcase_add_test(tcase, test_a_refused_duplicate_is_answered_and_closed_and_its_holder_stays);
+        tcase_add_test(tcase, test_close_and_register_again_is_never_refused);
+        tcase_add_test(tcase, test_of_close_and_two_newcomers_exactly_one_gets_the_name);
+        tcase_add_test(tcase, test_whatever_a_registered_node_sends_ends_its_registration);
+        tcase_add_test(tcase, test_a_registration_with_its_successor_in_one_segment_is_closed);
+        tcase_add_test(tcase, test_a_user_who_has_his_share_is_refused);
+        tcase_add_test(tcase, test_a_full_registry_refuses);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("bounds");
+        tcase_set_timeout(tcase, 60);
+        tcase_add_test(tcase, test_readers_of_too_many_old_listings_are_shed_and_nobody_else_is_kept_waiting);
+        tcase_add_loop_test(tcase, test_who_may_ask_what_is_decided_by_where_he_asks_from, 0, ELEMENTS(rules));
+        suite_add_tcase(suite, tcase);
+        return suite;
+}
