@@ -356,7 +356,7 @@ static int server_build_service(Server *server, size_t n_conns_max) {
         if (r >= 0)
                 r = mapper_new(&server->mapper,
                                &(MapperParts){ server->registry, server->ledger, server->vigil,
-                                               server->conns, server->listings, &server->counters },
+                                               server->listings, &server->counters },
                                &(MapperOptions){ config->lookup_from, config->list_from,
                                                  config->relaxed_command_check, server_on_kill,
                                                  server });
@@ -378,6 +378,7 @@ static void server_seat_operator(Server *server, size_t n_nodes_per_uid_max) {
                 .ledger = server->ledger,
                 .vigil = server->vigil,
                 .conns = server->conns,
+                .listings = server->listings,
                 .counters = &server->counters,
                 .boot_id = server->config->boot_id,
                 .started_usec = now_realtime_usec(),

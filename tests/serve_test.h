@@ -145,7 +145,7 @@ static inline void world_start(World *world) {
         ck_assert_int_eq(listings_new(&world->listings), 0);
         world_open_access(world);
         ck_assert_int_eq(mapper_new(&world->mapper,
-                                    &(MapperParts){ world->registry, world->ledger, world->vigil, world->conns,
+                                    &(MapperParts){ world->registry, world->ledger, world->vigil,
                                                     world->listings, &world->counters },
                                     &world->mapper_options),
                          0);

@@ -529,6 +529,15 @@ void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob) {
         conn_begin_answer(conn);
 }
 
+void conn_answer_listing(Conn *conn, Listings *listings, const void *head, size_t n_head, Blob *blob) {
+        Conns *conns = conn->conns;
+        const Blob *excess;
+
+        conn_answer_blob(conn, head, n_head, blob);
+        while ((excess = listings_find_excess(listings)))
+                conns_shed_readers_of(conns, excess);
+}
+
 void conn_answer(Conn *conn, const void *data, size_t n_data) {
         Blob *blob;
         ssize_t n;

@@ -71,6 +71,9 @@ void conn_answer(Conn *conn, const void *data, size_t n_data);
 #define CONN_HEAD_MAX 8
 void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob);
 
+/* The same with a listing; where slow readers hold too many old ones, those of the oldest are shed (P6). */
+void conn_answer_listing(Conn *conn, Listings *listings, const void *head, size_t n_head, Blob *blob);
+
 /* From now on the connection stands for `node`: no timeout, and its end is reported to on_end(). The answer
  * (at most CONN_HEAD_MAX bytes) is kept until conn_release_answer(). 0; negative errno: it cannot be
  * watched, and is as it was. */

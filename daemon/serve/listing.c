@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/wire.h"
+#include "serve/records.h"
 
 struct Listings {
         struct {
@@ -77,7 +78,14 @@ static size_t n_bytes_needed(const Registry *registry, ListingKind kind) {
         return n + WIRE_LINE_MAX;
 }
 
-static Blob *listing_encode(const Registry *registry, ListingKind kind) {
+static Blob *listing_encode_records(const Registry *registry) {
+        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
+
+        records_put(&buffer, registry);
+        return buffer.error < 0 ? NULL : blob_new(buffer.data, buffer.n_data);
+}
+
+static Blob *listing_encode_text(const Registry *registry, ListingKind kind) {
         Blob *blob = blob_new(NULL, n_bytes_needed(registry, kind)), *smaller;
         char *end;
 
@@ -119,7 +127,8 @@ Blob *listings_get(Listings *listings, const Registry *registry, ListingKind kin
         if (blob && listings->current[kind].revision == revision)
                 return blob_ref(blob);
 
-        blob = listing_encode(registry, kind);
+        blob = kind == LISTING_RECORDS ? listing_encode_records(registry)
+                                       : listing_encode_text(registry, kind);
         if (!blob)
                 return NULL;
         blob_unref(listings->current[kind].blob);
@@ -131,6 +140,13 @@ Blob *listings_get(Listings *listings, const Registry *registry, ListingKind kin
         return blob;
 }
 
+static bool listings_is_current(const Listings *listings, const Blob *blob) {
+        for (ListingKind kind = 0; kind < _LISTING_N; kind++)
+                if (listings->current[kind].blob == blob)
+                        return true;
+        return false;
+}
+
 const Blob *listings_find_excess(Listings *listings) {
         const Blob *oldest = NULL;
         size_t n_bytes = 0;
@@ -138,8 +154,7 @@ const Blob *listings_find_excess(Listings *listings) {
         listings_collect(listings);
         for (const Blob *blob = listings->newest; blob; blob = blob->older) {
                 n_bytes += blob->n_data;
-                if (blob != listings->current[LISTING_NAMES].blob &&
-                    blob != listings->current[LISTING_DUMP].blob)
+                if (!listings_is_current(listings, blob))
                         oldest = blob;
         }
         return n_bytes > LISTING_BYTES_MAX ? oldest : NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* NAMES and DUMP texts: encoded once for a revision of the registry, shared by all who read them. */
+/* Listings (NAMES, DUMP, the control protocol's): encoded once for a revision of the registry, shared by all who read them. */
 #pragma once
 
 #include <stddef.h>
@@ -30,6 +30,7 @@ DEFINE_CLEANUP(Blob *, blob_unref)
 typedef enum ListingKind {
         LISTING_NAMES,
         LISTING_DUMP,
+        LISTING_RECORDS, /* the control protocol's, a whole answer */
         _LISTING_N,
 } ListingKind;
 
@@ -39,7 +40,7 @@ int listings_new(Listings **ret);
 Listings *listings_free(Listings *listings);
 DEFINE_CLEANUP(Listings *, listings_free)
 
-/* The text of the registry as it is now, without the port at its head. One reference, the caller's. NULL on
+/* The registry as it is now; the texts without the port at their head. One reference, the caller's. NULL on
  * ENOMEM. */
 Blob *listings_get(Listings *listings, const Registry *registry, ListingKind kind);
 /* The oldest text that only slow readers hold, where all of them take more than LISTING_BYTES_MAX; else

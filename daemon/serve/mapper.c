@@ -175,7 +175,6 @@ static void mapper_listing(Mapper *mapper, Conn *conn, ListingKind kind) {
         uint8_t head[WIRE_LISTING_HEAD];
         size_t n_head = wire_put_listing_head(head, conn_listener_port(conn));
         Blob *blob = listings_get(mapper->parts.listings, mapper->parts.registry, kind);
-        const Blob *excess;
 
         if (kind == LISTING_NAMES)
                 mapper->parts.counters->n_names++;
@@ -188,9 +187,7 @@ static void mapper_listing(Mapper *mapper, Conn *conn, ListingKind kind) {
         }
         log_debug("** answer to %s: %zu nodes", conn_peer_text(conn),
                   registry_n_nodes(mapper->parts.registry));
-        conn_answer_blob(conn, head, n_head, blob);
-        while ((excess = listings_find_excess(mapper->parts.listings)))
-                conns_shed_readers_of(mapper->parts.conns, excess);
+        conn_answer_listing(conn, mapper->parts.listings, head, n_head, blob);
 }
 
 /* --- KILL_REQ, STOP_REQ ------------------------------------------------------------------------ */

@@ -17,7 +17,6 @@ typedef struct MapperParts {
         Registry *registry;
         Ledger *ledger;
         Vigil *vigil;
-        Conns *conns;
         Listings *listings;
         Counters *counters;
 } MapperParts;

@@ -97,63 +97,45 @@ static void put_status(ControlBuffer *buffer, const OperatorParts *parts) {
         control_put_record_end(buffer);
 }
 
-static void put_node(ControlBuffer *buffer, const Node *node) {
-        char scope[ADDRESS_TEXT_MAX];
-
-        control_put_record_begin(buffer, CONTROL_NODE_RECORD);
-        control_put_text(buffer, CONTROL_TAG_NAME, node->info.name, node->info.n_name);
-        put_string(buffer, CONTROL_TAG_STATE, node_state_to_string(node->state));
-        control_put_u16(buffer, CONTROL_TAG_PORT, node->info.port);
-        control_put_u8(buffer, CONTROL_TAG_TYPE, node->info.type);
-        control_put_u8(buffer, CONTROL_TAG_PROTOCOL, node->info.protocol);
-        control_put_u16(buffer, CONTROL_TAG_HIGHEST_VERSION, node->info.highest_version);
-        control_put_u16(buffer, CONTROL_TAG_LOWEST_VERSION, node->info.lowest_version);
-        control_put_u32(buffer, CONTROL_TAG_CREATION, node->creation);
-        control_put_u64(buffer, CONTROL_TAG_SINCE, node->since_usec);
-        put_string(buffer, CONTROL_TAG_SCOPE, address_format(&node->scope, scope));
-        if (node->peer.uid != NODE_UID_UNKNOWN)
-                control_put_u32(buffer, CONTROL_TAG_UID, node->peer.uid);
-        if (node->unit)
-                put_string(buffer, CONTROL_TAG_UNIT, node->unit);
-        if (node->listener.cookie != 0)
-                control_put_u64(buffer, CONTROL_TAG_LISTENER, node->listener.cookie);
-        control_put_record_end(buffer);
-}
-
-static void put_names(ControlBuffer *buffer, const OperatorParts *parts) {
-        for (Node *node = registry_newest(parts->registry); node; node = node->older)
-                put_node(buffer, node);
-}
-
 static void put_answer(ControlBuffer *buffer, const OperatorParts *parts, const ControlRequest *request) {
         if (request->version != CONTROL_VERSION) {
                 control_put_error_answer(buffer, CONTROL_E_BAD_VERSION,
                                          "This daemon speaks version 1 of the control protocol.");
                 return;
         }
-        switch (request->kind) {
-        case CONTROL_STATUS:
-                control_put_answer_head(buffer);
-                put_status(buffer, parts);
-                break;
-        case CONTROL_NAMES:
-                control_put_answer_head(buffer);
-                put_names(buffer, parts);
-                break;
-        default:
+        if (request->kind != CONTROL_STATUS) {
                 control_put_error_answer(buffer, CONTROL_E_UNKNOWN_REQUEST,
                                          "This daemon does not know that request.");
                 return;
         }
+        control_put_answer_head(buffer);
+        put_status(buffer, parts);
         control_put_record_begin(buffer, CONTROL_END);
         control_put_record_end(buffer);
+}
+
+/* All nodes are encoded once for a revision, and shared by all who read them (P6). */
+static void answer_names(const OperatorParts *parts, Conn *conn) {
+        Blob *blob = listings_get(parts->listings, parts->registry, LISTING_RECORDS);
+
+        if (blob)
+                conn_answer_listing(conn, parts->listings, NULL, 0, blob);
+        else {
+                log_error("A control request is closed unanswered: %s", strerror(ENOMEM));
+                conn_finish(conn);
+        }
 }
 
 void operator_on_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body) {
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
         ControlRequest request;
+        bool is_request = control_parse_request(body, n_body, &request);
 
-        if (control_parse_request(body, n_body, &request))
+        if (is_request && request.version == CONTROL_VERSION && request.kind == CONTROL_NAMES) {
+                answer_names(parts, conn);
+                return;
+        }
+        if (is_request)
                 put_answer(&buffer, parts, &request);
         else
                 control_put_error_answer(&buffer, CONTROL_E_MALFORMED,

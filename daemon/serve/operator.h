@@ -5,6 +5,7 @@
 #include "serve/conn.h"
 #include "serve/counters.h"
 #include "serve/ledger.h"
+#include "serve/listing.h"
 #include "serve/vigil.h"
 #include "serve/sockets.h"
 #include "state/store.h"
@@ -17,6 +18,7 @@ typedef struct OperatorParts {
         Ledger *ledger;
         Vigil *vigil;
         Conns *conns;
+        Listings *listings;
         const Counters *counters;
         const char *boot_id;       /* or NULL */
         uint64_t started_usec;     /* CLOCK_REALTIME */

@@ -288,8 +288,13 @@ bool vigil_is_local(Vigil *vigil, Conn *conn) {
                listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) == 0;
 }
 
+/* An awaited node does not claim its listener: whoever comes may be that node. */
 static bool cookie_is_claimed(uint64_t cookie, void *userdata) {
-        return registry_find_by_cookie(userdata, cookie) != NULL;
+        const Node *node = registry_find_by_cookie(userdata, cookie);
+
+        while (node && node->state == NODE_AWAITED)
+                node = registry_next_by_cookie(userdata, node);
+        return node;
 }
 
 void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {

@@ -324,17 +324,22 @@ static int connect_file(Database *database, DatabaseAccess access) {
         return 0;
 }
 
-/* Is it a registry? Only then may it be written. */
+/* Is it a registry? Only then may it be written. The id says so; where that is damaged or was left
+ * behind in a log, our tables do. */
 static int judge_owner(Database *database) {
-        int64_t id, n_things;
+        static const char count_ours[] = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' "
+                                         "AND name IN ('registry', 'registrations', 'tenures')";
+        int64_t id, n_things, n_ours;
         int rc = query_number(database->handle, "PRAGMA application_id", &id);
 
         if (rc == SQLITE_OK)
                 rc = query_number(database->handle, "SELECT count(*) FROM sqlite_schema",
                                   &n_things);
+        if (rc == SQLITE_OK)
+                rc = query_number(database->handle, count_ours, &n_ours);
         if (rc != SQLITE_OK)
                 return fail(database, rc, "read");
-        if (id == DATABASE_APPLICATION_ID || n_things == 0)
+        if (id == DATABASE_APPLICATION_ID || n_things == 0 || n_ours == 3)
                 return 0;
         set_detail(database, "%s is a database of another program (application id 0x%" PRIx64 ")",
                    database->path, (uint64_t)id & UINT32_MAX);

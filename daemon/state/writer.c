@@ -50,11 +50,11 @@ struct Writer {
         uint32_t creations; /* P5: the latest mark that was found or asked for */
 
         bool is_locked_out; /* another daemon has the registry */
-        bool has_told;    /* something was loaded, or nothing could be */
-        bool has_loaded;  /* the rows of this run's first file were handed over */
-        bool needs_whole; /* the next file that is opened will not have all */
-        bool owes_loss;   /* this one does not, and the loop is yet to be told */
-        bool needs_check; /* of all its pages */
+        bool has_told;      /* something was loaded, or nothing could be */
+        bool has_loaded;    /* the rows of this run's first file were handed over */
+        bool needs_whole;   /* the next file that is opened will not have all */
+        bool owes_loss;     /* this one does not, and the loop is yet to be told */
+        bool needs_check;   /* of all its pages */
         unsigned n_check_interruptions;
         bool must_trim;
 
@@ -192,8 +192,9 @@ static int load(Writer *writer) {
         /* The loop asks right after it was told of the rows. */
         if (r == 0 && writer->n_failed == 0 && !database_is_read_only(writer->database))
                 channel_publish_health(writer->channel, STORE_OK, "");
-        r_publish = publish_loaded(writer, &content,
-                                   creation_first(writer->creations, now_of(CLOCK_REALTIME) / USEC_PER_SEC));
+        r_publish = publish_loaded(
+                writer, &content,
+                creation_first(writer->creations, now_of(CLOCK_REALTIME) / USEC_PER_SEC));
         if (r_publish < 0)
                 return r_publish;
         writer->has_loaded = true;
@@ -405,8 +406,8 @@ static void begin_anew_after_loss(Writer *writer) {
                 writer->n_failed++;
 }
 
-/* A slip in --state must not move somebody's file: what is no database is ours if a registry was here before,
- * or if it is called like one. */
+/* A slip in --state must not move somebody's file: what is no database is ours if a registry was
+ * here before, or if it is called like one. */
 static bool is_ours(const Writer *writer, const char *path) {
         const char *suffix = strrchr(path, '.');
 
@@ -429,7 +430,8 @@ static void set_aside(Writer *writer) {
         resolved = realpath(writer->path, NULL);
         if (!is_ours(writer, resolved ? resolved : writer->path)) {
                 snprintf(writer->detail, sizeof writer->detail,
-                         "%s is no registry, and none was there before: it is left alone", writer->path);
+                         "%s is no registry, and none was there before: it is left alone",
+                         writer->path);
                 serve_around(writer);
                 return;
         }
