@@ -435,6 +435,8 @@ int server_new(Server **ret, const Config *config) {
         return 0;
 }
 
+/* Who waits for his registration to be written is answered before he is closed: a node that boots would not
+ * try again. */
 static void server_stop_store(Server *server) {
         if (!server->store)
                 return;
@@ -442,19 +444,23 @@ static void server_stop_store(Server *server) {
                 log_event(LOG_ERR, LOG_EVENT_REGISTRY_FILE, NULL,
                           "Ending although the disk has not taken the last changes within %u s",
                           (unsigned)(STOP_PATIENCE_USEC / USEC_PER_SEC));
-        server->store = store_free(server->store);
+        if (server->ledger)
+                ledger_answer_written(server->ledger);
 }
 
 Server *server_free(Server *server) {
         if (!server)
                 return NULL;
         listen_sockets_unlink(&server->sockets);
+        if (server->conns)
+                conns_close_listeners(server->conns);
+        server_stop_store(server);
         mapper_free(server->mapper);
         listings_free(server->listings);
         server->ledger = ledger_free(server->ledger);
         conns_free(server->conns);
         vigil_free(server->vigil);
-        server_stop_store(server);
+        store_free(server->store);
         registry_free(server->registry);
         listen_sockets_done(&server->sockets);
         for (size_t i = 0; i < ELEMENTS(server->signals); i++)

@@ -192,6 +192,13 @@ static void ledger_write_whole(Ledger *ledger) {
                            registry_reserved_creation(ledger->registry));
 }
 
+void ledger_answer_written(Ledger *ledger) {
+        uint64_t committed = store_committed_revision(ledger->store);
+
+        while (ledger->first && conn_wait(ledger->first)->revision <= committed)
+                waiting_release(ledger, ledger->first);
+}
+
 static void ledger_take_notices(Ledger *ledger) {
         char notice[STORE_NOTICE_MAX];
 
@@ -216,9 +223,7 @@ static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, v
         (void)events;
         store_clear_event(ledger->store);
         committed = store_committed_revision(ledger->store);
-        while (ledger->first && conn_wait(ledger->first)->revision <= committed)
-                waiting_release(ledger, ledger->first);
-
+        ledger_answer_written(ledger);
         if (ledger->is_hanging && committed >= ledger->hanging_since_revision) {
                 ledger->is_hanging = false;
                 store_set_hanging(ledger->store, false);

@@ -35,6 +35,9 @@ int ledger_carry(Ledger *ledger, const Event *event, Reply *ret_reply);
  * disk does not do its work (P1, P2). */
 void ledger_answer_when_written(Ledger *ledger, Conn *conn);
 
+/* On the way out, when the store has written what it could: those whose registration is on disk are answered. */
+void ledger_answer_written(Ledger *ledger);
+
 /* For the reconciliation at start, which brings rows that the registry does not have yet. */
 void ledger_note_kept(Ledger *ledger, const Node *node);
 void ledger_note_ended(Ledger *ledger, const Node *node, NodeEnd end, uint64_t now_usec);

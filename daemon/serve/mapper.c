@@ -108,6 +108,7 @@ static void mapper_refuse(Mapper *mapper, Conn *conn, const NodeInfo *info, cons
 
         mapper->parts.counters->n_refused[reply->refusal]++;
         log_refusal(info, reply, conn);
+        log_debug("** answer to %s: refused, %s", conn_peer_text(conn), refusal_to_string(reply->refusal));
         conn_answer(conn, answer, n);
 }
 
@@ -218,6 +219,7 @@ static void mapper_stop(Mapper *mapper, Conn *conn, const WireRequest *request) 
                 return;
         }
         node = registry_find(mapper->parts.registry, request->name, request->n_name, &local);
+        log_debug("** answer to %s: %s", conn_peer_text(conn), node ? "stopped" : "no such node");
         if (!node) {
                 conn_answer(conn, "NOEXIST", 7);
                 return;
@@ -269,7 +271,7 @@ static const char *op_to_string(WireOp op) {
         case WIRE_STOP:
                 return "STOP_REQ";
         }
-        return "?";
+        return "a request";
 }
 
 static bool mapper_is_first_denial(Mapper *mapper, const Conn *conn) {
@@ -339,8 +341,8 @@ static void mapper_close_unanswered(Mapper *mapper, Conn *conn, WireVerdict verd
         else
                 mapper->parts.counters->n_malformed++;
         log_event(LOG_NOTICE, LOG_EVENT_GARBAGE, &(LogFields){ .peer = conn_peer_text(conn) },
-                  "%s sent a request %u that %s; closed", conn_peer_text(conn), opcode,
-                  verdict == WIRE_UNKNOWN ? "is not known" : "is malformed");
+                  "%s sent %s (%u) that %s; closed", conn_peer_text(conn), op_to_string((WireOp)opcode),
+                  opcode, verdict == WIRE_UNKNOWN ? "is not known" : "is malformed");
         conn_finish(conn);
 }
 

@@ -131,6 +131,7 @@ void operator_on_request(const OperatorParts *parts, Conn *conn, const uint8_t *
         ControlRequest request;
         bool is_request = control_parse_request(body, n_body, &request);
 
+        log_debug("** got control request %u from %s", is_request ? request.kind : 0, conn_peer_text(conn));
         if (is_request && request.version == CONTROL_VERSION && request.kind == CONTROL_NAMES) {
                 answer_names(parts, conn);
                 return;

@@ -254,6 +254,8 @@ class Test15000Names:
             for i in range(n_readers):
                 with daemon.client.register(f"churn{i}", i):
                     readers.append(slow_reader(daemon.client))
+                    # Answered after the reader's request has been taken.
+                    assert daemon.client.port_please(f"churn{i}").port == i
             assert n_readers * n_text > 2 * 64 * MB
             if not is_sanitized():
                 assert resident_bytes(daemon.pid) - before < 64 * MB + 20 * n_text

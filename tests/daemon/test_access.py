@@ -44,7 +44,7 @@ def running(network, *args, listen=None, **options):
     """A daemon on every address of `here`, with the node `a` at port 4711."""
     daemon = Daemon(*args, wrapper=network.here.prefix, host="127.0.0.1", **options)
     daemon.client.network = network.here
-    daemon.listen = [f"[::]:{daemon.port}"] if listen is None else [f"{host}:{daemon.port}" for host in listen]
+    daemon.listen = [f"*:{daemon.port}"] if listen is None else [f"{host}:{daemon.port}" for host in listen]
     with daemon, daemon.client.register("a", 4711):
         yield daemon
 
@@ -137,7 +137,7 @@ def test_whoever_is_on_this_machine_may_everything_from_every_address(network, s
         assert rights(network.client_here(daemon, host, source=(source, 0))) == EVERYTHING
 
 
-@pytest.mark.parametrize("listen", [["0.0.0.0"], [HERE4], ["127.0.0.1", HERE4, f"[{HERE6}]"]])
+@pytest.mark.parametrize("listen", [["0.0.0.0"], ["0.0.0.0", "[::]"], [HERE4], ["127.0.0.1", HERE4, f"[{HERE6}]"]])
 def test_it_is_the_same_on_sockets_of_one_family(network, listen):
     if "127.0.0.1" not in listen and "0.0.0.0" not in listen:
         # Nothing on loopback: the node registers at the machine's own address.

@@ -172,6 +172,32 @@ def test_by_default_listens_on_every_address_of_both_families(bindv6only):
 
 
 @needs_root
+@pytest.mark.parametrize(
+    "listen, families",
+    [
+        (["*:4369"], "46"),
+        (["*"], "46"),
+        (["0.0.0.0"], "4"),
+        (["[::]:4369"], "6"),
+        (["::"], "6"),
+        (["0.0.0.0", "::"], "46"),
+        (["*", "127.0.0.1", "::1"], "46"),
+        (["127.0.0.1"], "4"),
+        (["::1"], "6"),
+    ],
+)
+def test_addresses_mean_their_family(listen, families):
+    with Namespace() as network, Daemon(port=4369, listen=listen, wrapper=network.prefix):
+        for family, host in (("4", "127.0.0.1"), ("6", "::1")):
+            client = EpmdClient(4369, host, network=network)
+            if family in families:
+                assert client.names() == []
+            else:
+                with pytest.raises(ConnectionRefusedError):
+                    client.connect()
+
+
+@needs_root
 def test_machine_whose_ipv6_is_disabled():
     with Namespace() as network:
         network.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6")
