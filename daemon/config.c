@@ -138,6 +138,15 @@ static int parse_number(const char *what, const char *text, unsigned long least,
         return 0;
 }
 
+static int parse_days(const char *text, unsigned *ret) {
+        unsigned long value;
+        int r = parse_number("--history-days", text, 1, 36500, &value);
+
+        if (r == 0)
+                *ret = (unsigned)value;
+        return r;
+}
+
 static int parse_unsigned(const char *what, const char *text, unsigned long least, unsigned *ret) {
         unsigned long value;
         int r = parse_number(what, text, least, INT_MAX, &value);
@@ -278,7 +287,7 @@ static int take_option(Config *config, Words *words, int option, const char *val
         case OPTION_NO_STATE:
                 return set_state(config, STATE_NONE, NULL);
         case OPTION_HISTORY_DAYS:
-                return parse_unsigned("--history-days", value, 1, &config->history_days);
+                return parse_days(value, &config->history_days);
         case OPTION_HISTORY_ROWS:
                 return parse_unsigned("--history-rows", value, 1, &config->history_rows);
         case OPTION_HISTORY_PER_NAME:
@@ -447,15 +456,22 @@ static int make_path_first(char **ret, const char *directories, const char *belo
         return make_path(ret, first, below);
 }
 
-static int default_state_path(char **ret) {
-        int r = make_path_first(ret, getenv("STATE_DIRECTORY"), "/registry.db");
+/* A unit has a directory of its own. Elsewhere, what is registered at one port is not registered at another:
+ * each has its own file. */
+static int default_state_path(uint16_t port, char **ret) {
+        char name[32] = "/registry.db", below[64];
+        int r = make_path_first(ret, getenv("STATE_DIRECTORY"), name);
 
+        if (port != EPMD_PORT)
+                snprintf(name, sizeof name, "/registry-%u.db", port);
         if (r == -ENOENT && geteuid() == 0)
-                r = make_path(ret, "/var/lib/rollcall", "/registry.db");
+                r = make_path(ret, "/var/lib/rollcall", name);
+        snprintf(below, sizeof below, "/rollcall%s", name);
         if (r == -ENOENT)
-                r = make_path(ret, getenv("XDG_STATE_HOME"), "/rollcall/registry.db");
+                r = make_path(ret, getenv("XDG_STATE_HOME"), below);
+        snprintf(below, sizeof below, "/.local/state/rollcall%s", name);
         if (r == -ENOENT)
-                r = make_path(ret, getenv("HOME"), "/.local/state/rollcall/registry.db");
+                r = make_path(ret, getenv("HOME"), below);
         return r;
 }
 
@@ -473,7 +489,7 @@ static int settle_paths(Config *config) {
         int r;
 
         if (config->state_mode == STATE_DEFAULT) {
-                r = default_state_path(&config->state_path);
+                r = default_state_path(config->listen[0].port, &config->state_path);
                 if (r < 0 && r != -ENOENT)
                         return r;
         }

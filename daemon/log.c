@@ -74,13 +74,6 @@ static const char *const message_ids[_LOG_EVENT_N] = {
         [LOG_EVENT_KILL] = "0fbcbe5bc737c920f72ff245e8d76bbf",
 };
 
-static uint64_t now_monotonic_usec(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
-}
-
 /* systemd sets JOURNAL_STREAM to the device and inode of the stream it connected. */
 static bool stderr_is_journal(void) {
         const char *stream = getenv("JOURNAL_STREAM");
@@ -282,7 +275,7 @@ static void send_text(int priority, LogEvent event, const LogFields *fields, con
  * make many of them. */
 static bool limit_take(LogEvent event, uint64_t *ret_n_suppressed) {
         Limit *limit = state.limits + event;
-        uint64_t now = now_monotonic_usec();
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
 
         *ret_n_suppressed = 0;
         if (event == LOG_EVENT_NONE)

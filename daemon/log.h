@@ -49,7 +49,7 @@ void log_done(void);
 bool log_is_debug(void);
 int log_debug_level(void);
 
-/* Facts that go into fields of their own: NODE=, PORT=, UNIT=, PEER=. NULL or 0: absent. */
+/* Facts that go into fields of their own: NODE=, PORT=, NODE_UNIT=, PEER=. NULL or 0: absent. */
 typedef struct LogFields {
         const char *node;
         size_t n_node; /* bytes; 0 with a node: strlen() */

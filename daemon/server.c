@@ -32,9 +32,9 @@
 /* Descriptors that are not connections: SQLite's, netlink, the log, and room for what libraries open. */
 #define DESCRIPTORS_RESERVED 64
 /* How long the start waits for a disk that does not let us read (P2). */
-#define LOAD_PATIENCE_USEC (5 * USEC_PER_SEC)
+#define LOAD_PATIENCE_USEC (3 * USEC_PER_SEC)
 /* How long the end waits for a disk that does not let us write. */
-#define STOP_PATIENCE_USEC (5 * USEC_PER_SEC)
+#define STOP_PATIENCE_USEC (3 * USEC_PER_SEC)
 
 struct Server {
         const Config *config;
@@ -318,7 +318,7 @@ static void server_load(Server *server) {
         if (loaded)
                 server_on_loaded(server, loaded);
         else
-                registry_advance_creation(server->registry, creation_unknown((uint64_t)time(NULL)));
+                registry_advance_creation(server->registry, creation_unknown((uint64_t)time(NULL), random_u32()));
         ledger_check_health(server->ledger);
 }
 
@@ -363,13 +363,6 @@ static int server_build_service(Server *server, size_t n_conns_max) {
         return r;
 }
 
-static uint64_t now_realtime_usec(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_REALTIME, &ts);
-        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
-}
-
 static void server_seat_operator(Server *server, size_t n_nodes_per_uid_max) {
         server->operator_parts = (OperatorParts){
                 .registry = server->registry,
@@ -381,7 +374,7 @@ static void server_seat_operator(Server *server, size_t n_nodes_per_uid_max) {
                 .listings = server->listings,
                 .counters = &server->counters,
                 .boot_id = server->config->boot_id,
-                .started_usec = now_realtime_usec(),
+                .started_usec = now_usec(CLOCK_REALTIME),
                 .n_nodes_per_uid_max = n_nodes_per_uid_max,
         };
 }

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #define USEC_PER_SEC UINT64_C(1000000)
@@ -54,6 +56,22 @@ static inline void close_fdp(int *fd) {
                 close(*fd);
                 errno = saved;
         }
+}
+
+/* 32 bits that nobody can foresee. */
+static inline uint32_t random_u32(void) {
+        uint32_t value = 0;
+
+        /* Cannot fail for so few bytes once the kernel is up. */
+        (void)!getrandom(&value, sizeof value, 0);
+        return value;
+}
+
+static inline uint64_t now_usec(clockid_t clock) {
+        struct timespec ts;
+
+        clock_gettime(clock, &ts);
+        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
 }
 
 static inline uint64_t min_u64(uint64_t a, uint64_t b) {

@@ -269,6 +269,11 @@ static const struct {
         const char *state, *control; /* NULL: nowhere */
 } paths[] = {
         { true, { NULL }, { NULL }, "/var/lib/rollcall/registry.db", "/run/rollcall/control" },
+        /* Each port has its own, but where a unit has a directory of its own. */
+        { true, { "--port", "5000" }, { NULL }, "/var/lib/rollcall/registry-5000.db", "/run/rollcall/control" },
+        { true, { "--listen", "127.0.0.1:5000" }, { NULL }, "/var/lib/rollcall/registry-5000.db",
+          "/run/rollcall/control" },
+        { true, { "--port", "5000" }, { "STATE_DIRECTORY=/s", "RUNTIME_DIRECTORY=/r" }, "/s/registry.db", "/r/control" },
         { true, { NULL }, { "STATE_DIRECTORY=/s", "RUNTIME_DIRECTORY=/r" }, "/s/registry.db", "/r/control" },
         { true, { NULL }, { "STATE_DIRECTORY=/s:/t", "RUNTIME_DIRECTORY=/r:/q" }, "/s/registry.db", "/r/control" },
         { true, { NULL }, { "HOME=/h", "XDG_STATE_HOME=/x", "XDG_RUNTIME_DIR=/y" },

@@ -371,13 +371,13 @@ START_TEST(test_a_slow_reader_gets_all_of_it_and_delays_nobody) {
         say_request(fd, "bhead", 5);
         turn(bench->event);
         while (!heard.has_ended) {
-                uint64_t before = now_usec();
+                uint64_t before = test_now();
                 int other_fd = client(bench);
 
                 /* Whoever comes in between is answered by two turns, however much the first has to get. */
                 say_request(other_fd, "ehello", 6);
                 expect_then_end(bench->event, other_fd, "hello", 5);
-                ck_assert_uint_lt(now_usec() - before, 2 * USEC_PER_SEC);
+                ck_assert_uint_lt(test_now() - before, 2 * USEC_PER_SEC);
                 n_others++;
                 hear_some(fd, &heard, 1000 * 1000);
                 turn(bench->event);
@@ -478,7 +478,7 @@ static const ConnOptions impatient = { .packet_timeout_usec = SHORT_USEC, .n_con
 /* Never early, and at most 5 s late. */
 #define assert_took(began_usec, least_usec)                                                 \
         do {                                                                                \
-                uint64_t took_ = now_usec() - (began_usec);                                 \
+                uint64_t took_ = test_now() - (began_usec);                                 \
                 ck_assert_uint_ge(took_ + 5 * USEC_PER_MSEC, (least_usec));                 \
                 ck_assert_uint_le(took_, (least_usec) + 5 * USEC_PER_SEC);                  \
         } while (0)
@@ -489,7 +489,7 @@ START_TEST(test_a_silent_client_is_closed_no_earlier_than_said) {
         static const size_t n_beginnings[] = { 0, 1, 6 };
         Bench *bench = bench_new(&impatient);
         int fd = client(bench);
-        uint64_t began = now_usec();
+        uint64_t began = test_now();
         Heard heard = { 0 };
 
         if (n_beginnings[_i])
@@ -508,12 +508,12 @@ END_TEST
 START_TEST(test_silence_is_counted_from_the_last_byte_and_the_whole_request_has_a_bound) {
         Bench *bench = bench_new(&impatient);
         int fd = client(bench);
-        uint64_t began = now_usec();
+        uint64_t began = test_now();
         Heard heard = { 0 };
 
         /* 3000 bytes announced, of which one comes every 50 ms. */
         say(fd, "\x0b\xb8", 2);
-        while (!hear(fd, &heard) && now_usec() - began < LONG_USEC) {
+        while (!hear(fd, &heard) && test_now() - began < LONG_USEC) {
                 run_for(bench->event, 50 * USEC_PER_MSEC);
                 (void)!send(fd, "x", 1, MSG_NOSIGNAL);
         }
@@ -532,7 +532,7 @@ START_TEST(test_a_client_that_does_not_read_is_closed) {
         uint64_t began;
 
         bench->blob = numbered_blob(20 * 1000 * 1000);
-        began = now_usec();
+        began = test_now();
         say_request(fd, "b", 1);
         ck_assert(RUN_UNTIL(bench->event, bench->counters.n_timed_out > 0, LONG_USEC));
         assert_took(began, SHORT_USEC);
@@ -560,9 +560,9 @@ START_TEST(test_a_client_that_reads_a_little_now_and_then_has_ten_times_as_long)
         /* Small buffers on both sides, so that the server sees each time that something was read. */
         set_buffers(fd, 65536);
         set_buffers(conn_fd(bench->kept), 65536);
-        began = now_usec();
+        began = test_now();
         conn_answer_blob(bench->kept, NULL, 0, blob_ref(bench->blob));
-        while (bench->counters.n_timed_out == 0 && now_usec() - began < LONG_USEC) {
+        while (bench->counters.n_timed_out == 0 && test_now() - began < LONG_USEC) {
                 hear_some(fd, &heard, 60 * 1000);
                 run_for(bench->event, 50 * USEC_PER_MSEC);
         }
@@ -596,7 +596,7 @@ START_TEST(test_answers_can_be_delayed_for_tests_of_clients) {
         ConnOptions options = { .packet_timeout_usec = SHORT_USEC, .n_conns_max = 10, .delay_write_sec = 1 };
         Bench *bench = bench_new(&options);
         int fd = client(bench), blob_fd = client(bench);
-        uint64_t began = now_usec();
+        uint64_t began = test_now();
         Heard heard = { 0 };
 
         bench->blob = numbered_blob(100000);
@@ -618,12 +618,12 @@ START_TEST(test_accepting_can_be_delayed_for_tests_of_clients) {
         ConnOptions options = { .packet_timeout_usec = USEC_PER_SEC, .n_conns_max = 10, .delay_accept_sec = 1 };
         Bench *bench = bench_new(&options);
         int first_fd = client(bench), second_fd = client(bench);
-        uint64_t began = now_usec();
+        uint64_t began = test_now();
 
         say_request(first_fd, "ehello", 6);
         say_request(second_fd, "ehello", 6);
         expect_then_end(bench->event, first_fd, "hello", 5);
-        ck_assert_uint_lt(now_usec() - began, USEC_PER_SEC);
+        ck_assert_uint_lt(test_now() - began, USEC_PER_SEC);
         expect_then_end(bench->event, second_fd, "hello", 5);
         assert_took(began, USEC_PER_SEC);
         bench_free(bench);

@@ -77,8 +77,10 @@ START_TEST(test_creations_begin_again_above_the_end_of_the_range) {
 END_TEST
 
 START_TEST(test_what_is_not_known_is_far_beyond_the_time) {
-        ck_assert_uint_eq(creation_unknown(1795225885), UINT32_C(1795225885) + (1 << 26));
-        ck_assert_uint_ge(creation_unknown(UINT32_MAX), CREATION_MIN);
+        ck_assert_uint_eq(creation_unknown(1795225885, 0), UINT32_C(1795225885) + (1 << 24));
+        ck_assert_uint_eq(creation_unknown(1795225885, UINT32_MAX),
+                          UINT32_C(1795225885) + (1 << 24) + (UINT32_MAX >> 4));
+        ck_assert_uint_ge(creation_unknown(UINT32_MAX, UINT32_MAX), CREATION_MIN);
 }
 END_TEST
 

@@ -325,6 +325,16 @@ START_TEST(test_a_database_without_anything_in_it_is_taken) {
 }
 END_TEST
 
+START_TEST(test_our_tables_tell_whose_a_database_is_where_its_id_is_lost) {
+        _cleanup_(database_freep) Database *database = open_default();
+
+        database_close_cleanly(database);
+        change(path, "PRAGMA application_id = 0");
+        ck_assert_int_eq(database_open(database, DATABASE_WRITE), 0);
+        ck_assert(!database_is_fresh(database));
+}
+END_TEST
+
 START_TEST(test_a_newer_schema_that_we_may_not_write_is_left_alone) {
         static const char *const newer[] = {
                 "PRAGMA user_version = 9; UPDATE registry SET oldest_writer = 2",
@@ -788,6 +798,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_somebody_elses_transaction_is_busy_and_no_more);
         tcase_add_loop_test(tcase, test_another_programs_database_is_left_alone, 0, 4);
         tcase_add_test(tcase, test_a_database_without_anything_in_it_is_taken);
+        tcase_add_test(tcase, test_our_tables_tell_whose_a_database_is_where_its_id_is_lost);
         tcase_add_loop_test(tcase, test_a_newer_schema_that_we_may_not_write_is_left_alone, 0, 3);
         tcase_add_test(tcase, test_a_newer_schema_that_only_added_things_is_used);
         tcase_add_loop_test(tcase, test_damage_is_found_wherever_it_is, 0, 10);

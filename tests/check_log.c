@@ -157,6 +157,40 @@ START_TEST(test_saying_something_leaves_errno_alone) {
 }
 END_TEST
 
+/* A container's pipe, of which nobody fetches the log (P2). */
+START_TEST(test_a_pipe_that_nobody_reads_is_not_waited_for_and_what_was_lost_is_counted) {
+        int pipe_fds[2], before = dup(STDERR_FILENO);
+        uint64_t began = test_now();
+        char text[4096 + 1], *line;
+        unsigned n_said = 0, n_lost = 0;
+        ssize_t n;
+
+        ck_assert_int_eq(pipe2(pipe_fds, O_CLOEXEC), 0);
+        log_init(LOG_FORMAT_PLAIN, LOG_INFO, 0);
+        dup2(pipe_fds[1], STDERR_FILENO);
+        for (unsigned i = 0; i < 10000; i++)
+                log_info("a message that is said ten thousand times");
+        ck_assert_uint_lt(test_now() - began, 5 * USEC_PER_SEC);
+        ck_assert_int_eq(fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK), 0);
+        while ((n = read(pipe_fds[0], text, sizeof text - 1)) > 0)
+                for (ssize_t i = 0; i < n; i++)
+                        n_said += text[i] == '\n';
+        log_info("last");
+        n = read(pipe_fds[0], text, sizeof text - 1);
+        dup2(before, STDERR_FILENO);
+        ck_assert_int_gt(n, 0);
+        text[n] = 0;
+        line = strchr(text, '(');
+        ck_assert_msg(line != NULL, "said: %s", text);
+        ck_assert_int_eq(sscanf(line, "(%u messages lost) last", &n_lost), 1);
+        ck_assert_uint_gt(n_lost, 0);
+        ck_assert_uint_eq(n_said + n_lost, 10000);
+        close(before);
+        close(pipe_fds[0]);
+        close(pipe_fds[1]);
+}
+END_TEST
+
 /* --- how much ----------------------------------------------------------------------------------------- */
 
 static unsigned count_lines(const char *text) {
@@ -170,7 +204,7 @@ static unsigned count_lines(const char *text) {
 START_TEST(test_many_of_a_kind_are_limited_and_counted) {
         enum { N = 500 };
         unsigned n_said = 0, n_counted = 0, n_tried = 0;
-        uint64_t began = now_usec();
+        uint64_t began = test_now();
 
         log_init(LOG_FORMAT_PLAIN, LOG_INFO, 0);
         catch_stderr();
@@ -178,10 +212,10 @@ START_TEST(test_many_of_a_kind_are_limited_and_counted) {
                 log_event(LOG_WARNING, LOG_EVENT_GARBAGE, NULL, "garbage");
         n_said = count_lines(look());
         ck_assert_uint_ge(n_said, 40);
-        ck_assert_uint_le(n_said, 40 + 4 + 4 * (now_usec() - began) / USEC_PER_SEC);
+        ck_assert_uint_le(n_said, 40 + 4 + 4 * (test_now() - began) / USEC_PER_SEC);
 
         /* the next that is said tells how many were not */
-        while (now_usec() - began < LONG_USEC && n_counted == 0) {
+        while (test_now() - began < LONG_USEC && n_counted == 0) {
                 const char *said, *count;
 
                 usleep(20 * 1000);
@@ -291,11 +325,12 @@ static bool enter_own_run(void) {
                mkdir("/run/systemd/journal", 0755) == 0;
 }
 
-static int journal_bind(void) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET };
+static int bind_at(const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
         int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-        unlink(JOURNAL_SOCKET);
+        strcpy(address.sun_path, path);
+        unlink(path);
         if (bind(fd, (const struct sockaddr *)&address, sizeof address) < 0)
                 _exit(2);
         return fd;
@@ -324,7 +359,7 @@ static bool has_line(const char *entry, const char *line) {
 /* Each is run in a process of its own and says whether all was as it should be. */
 
 static bool entries_have_fields(void) {
-        int fd = journal_bind();
+        int fd = bind_at(JOURNAL_SOCKET);
         LogFields fields = { .node = "a\nbXXX", .n_node = 3, .port = 40000, .unit = "a.service", .peer = "127.0.0.1:5" };
 
         log_init(LOG_FORMAT_JOURNAL, LOG_INFO, 0);
@@ -340,7 +375,7 @@ static bool entries_have_fields(void) {
 }
 
 static bool every_kind_has_its_id(void) {
-        int fd = journal_bind();
+        int fd = bind_at(JOURNAL_SOCKET);
         char ids[_LOG_EVENT_N][64] = { "" };
 
         log_init(LOG_FORMAT_JOURNAL, LOG_INFO, 0);
@@ -367,8 +402,8 @@ static bool every_kind_has_its_id(void) {
 
 /* P2: journald does not read while the disk that it writes to hangs. */
 static bool a_journal_that_does_not_read_keeps_nobody_waiting(void) {
-        int fd = journal_bind();
-        uint64_t began = now_usec();
+        int fd = bind_at(JOURNAL_SOCKET);
+        uint64_t began = test_now();
         unsigned n = 0;
         char said[8192], line[64];
         ssize_t n_said;
@@ -376,7 +411,7 @@ static bool a_journal_that_does_not_read_keeps_nobody_waiting(void) {
         log_init(LOG_FORMAT_JOURNAL, LOG_INFO, 0);
         for (unsigned i = 0; i < 5000; i++)
                 log_info("x");
-        if (now_usec() - began > 5 * USEC_PER_SEC)
+        if (test_now() - began > 5 * USEC_PER_SEC)
                 return false;
         while (recv(fd, said, sizeof said, 0) >= 0)
                 n++;
@@ -395,14 +430,14 @@ static bool a_journal_that_does_not_read_keeps_nobody_waiting(void) {
 }
 
 static bool a_journal_that_was_restarted_is_found_again(void) {
-        int fd = journal_bind();
+        int fd = bind_at(JOURNAL_SOCKET);
 
         log_init(LOG_FORMAT_JOURNAL, LOG_INFO, 0);
         log_info("1");
         if (!has_entry(fd, "MESSAGE=1\nPRIORITY=6\nSYSLOG_IDENTIFIER=rollcalld\n"))
                 return false;
         close(fd);
-        fd = journal_bind();
+        fd = bind_at(JOURNAL_SOCKET);
         log_info("2"); /* finds nobody there, and looks */
         log_info("3");
         if (!has_entry(fd, "MESSAGE=3\nPRIORITY=6\nSYSLOG_IDENTIFIER=rollcalld\nUNSENT=1\n"))
@@ -413,7 +448,7 @@ static bool a_journal_that_was_restarted_is_found_again(void) {
         unlink(JOURNAL_SOCKET);
         log_info("4");
         log_info("5");
-        fd = journal_bind();
+        fd = bind_at(JOURNAL_SOCKET);
         log_info("6");
         log_info("7");
         for (char said[8192] = ""; ; ) {
@@ -428,7 +463,7 @@ static bool a_journal_that_was_restarted_is_found_again(void) {
 }
 
 static bool stderr_that_leads_to_the_journal_means_the_journal(void) {
-        int fd = journal_bind();
+        int fd = bind_at(JOURNAL_SOCKET);
         struct stat st;
         char stream[64];
 
@@ -456,6 +491,35 @@ static bool without_a_journal_it_is_stderr(void) {
         return true;
 }
 
+/* <daemon.warning>Nov 21 01:02:03 epmd[812]: text */
+static bool syslog_is_spoken_to_as_by_stock_epmd(void) {
+        char said[8192], *rest;
+        struct tm tm = { 0 };
+        ssize_t n;
+        long pid;
+        int fd;
+
+        if (mount("tmpfs", "/dev", "tmpfs", 0, "") < 0)
+                return false;
+        fd = bind_at("/dev/log");
+        log_init(LOG_FORMAT_SYSLOG, LOG_INFO, 0);
+        log_warning("%d nodes", 3);
+        n = recv(fd, said, sizeof said - 1, 0);
+        if (n < 0)
+                return false;
+        said[n] = 0;
+        if (strncmp(said, "<28>", 4) != 0)
+                return false;
+        rest = strptime(said + 4, "%b %e %H:%M:%S", &tm);
+        if (!rest || sscanf(rest, " epmd[%ld]: 3 nodes", &pid) != 1 || pid != (long)getpid())
+                return false;
+
+        /* nobody reads: it is not waited for */
+        for (unsigned i = 0; i < 5000; i++)
+                log_info("x");
+        return true;
+}
+
 static const struct {
         const char *what;
         bool (*is_so)(void);
@@ -468,10 +532,12 @@ static const struct {
         { "a journal that was restarted is found again", a_journal_that_was_restarted_is_found_again, "" },
         { "stderr that leads to the journal means the journal",
           stderr_that_leads_to_the_journal_means_the_journal, "rollcalld: on stderr\n" },
+        /* a warning goes to whoever started the daemon, too */
+        { "syslog is spoken to as by stock epmd", syslog_is_spoken_to_as_by_stock_epmd, "rollcalld: 3 nodes\n" },
         { "without a journal it is stderr", without_a_journal_it_is_stderr, "rollcalld: on stderr\n" },
 };
 
-START_TEST(test_the_journal_is_spoken_to) {
+START_TEST(test_the_journal_and_syslog_are_spoken_to) {
         int status = -1;
         const char *said;
         pid_t pid;
@@ -507,12 +573,13 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_bytes_are_shown_sixteen_a_line_with_what_they_are);
         tcase_add_test(tcase, test_a_text_of_any_length_is_one_line);
         tcase_add_test(tcase, test_saying_something_leaves_errno_alone);
+        tcase_add_test(tcase, test_a_pipe_that_nobody_reads_is_not_waited_for_and_what_was_lost_is_counted);
         suite_add_tcase(suite, tcase);
 
         /* Before the limits are used up, where all tests run in one process. */
         tcase = tcase_create("journal");
         tcase_set_timeout(tcase, 60);
-        tcase_add_loop_test(tcase, test_the_journal_is_spoken_to, 0, ELEMENTS(journals));
+        tcase_add_loop_test(tcase, test_the_journal_and_syslog_are_spoken_to, 0, ELEMENTS(journals));
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("limits");

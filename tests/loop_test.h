@@ -31,7 +31,7 @@ static inline void no_log(void) {
         log_init(LOG_FORMAT_PLAIN, -1, 0);
 }
 
-static inline uint64_t now_usec(void) {
+static inline uint64_t test_now(void) {
         struct timespec ts;
 
         clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -63,19 +63,19 @@ static inline unsigned turn(sd_event *event) {
 /* Turns the loop until `condition` holds. False if it does not within `timeout_usec`. */
 #define RUN_UNTIL(event, condition, timeout_usec)                                      \
         ({                                                                             \
-                uint64_t end_usec_ = now_usec() + (timeout_usec);                      \
+                uint64_t end_usec_ = test_now() + (timeout_usec);                      \
                 bool holds_;                                                           \
-                while (!(holds_ = (condition)) && now_usec() < end_usec_)              \
+                while (!(holds_ = (condition)) && test_now() < end_usec_)              \
                         ck_assert_int_ge(sd_event_run((event), 10 * USEC_PER_MSEC), 0); \
                 holds_;                                                                \
         })
 
 /* Turns the loop for so long, whatever happens. Returns how many events that were. */
 static inline unsigned run_for(sd_event *event, uint64_t usec) {
-        uint64_t end = now_usec() + usec;
+        uint64_t end = test_now() + usec;
         unsigned n = 0;
 
-        for (uint64_t now = now_usec(); now < end; now = now_usec()) {
+        for (uint64_t now = test_now(); now < end; now = test_now()) {
                 int r = sd_event_run(event, end - now);
 
                 ck_assert_int_ge(r, 0);

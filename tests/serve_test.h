@@ -26,7 +26,9 @@ typedef struct WorldOptions {
         bool impatient; /* does not wait for the file at start */
 } WorldOptions;
 
-typedef struct World {
+typedef struct World World;
+
+struct World {
         WorldOptions options;
         sd_event *event;
         Counters counters;
@@ -41,12 +43,17 @@ typedef struct World {
         int listener_fd; /* outlives a restart, as systemd's do */
         uint16_t port;
         unsigned n_changes, n_kills;
-} World;
+        /* requests that come on a control socket, where there is one */
+        void (*on_control)(World *world, Conn *conn, const uint8_t *body, size_t n_body);
+};
 
 static inline void world_on_request(void *userdata, Conn *conn, const uint8_t *body, size_t n_body) {
         World *world = userdata;
 
-        mapper_on_request(world->mapper, conn, body, n_body);
+        if (conn_kind(conn) == CONN_CONTROL)
+                world->on_control(world, conn, body, n_body);
+        else
+                mapper_on_request(world->mapper, conn, body, n_body);
 }
 
 static inline void world_on_end(void *userdata, Conn *conn) {
@@ -154,12 +161,14 @@ static inline void world_start(World *world) {
 
 /* As server_free() does it. */
 static inline void world_stop(World *world) {
+        conns_close_listeners(world->conns);
+        (void)store_stop(world->store, LONG_USEC);
+        ledger_answer_written(world->ledger);
         mapper_free(world->mapper);
         listings_free(world->listings);
         world->ledger = ledger_free(world->ledger);
         conns_free(world->conns);
         vigil_free(world->vigil);
-        (void)store_stop(world->store, LONG_USEC);
         store_free(world->store);
         registry_free(world->registry);
         access_list_done(&world->mapper_options.lookup_from);

@@ -31,8 +31,8 @@ uint32_t creation_first(uint32_t mark, uint64_t unix_seconds) {
         return first < CREATION_MIN ? CREATION_MIN : first;
 }
 
-uint32_t creation_unknown(uint64_t unix_seconds) {
-        return creation_add(creation_first(0, unix_seconds), UINT32_C(1) << 26);
+uint32_t creation_unknown(uint64_t unix_seconds, uint32_t random) {
+        return creation_add(creation_first(0, unix_seconds), (UINT32_C(1) << 24) + (random >> 4));
 }
 
 uint32_t creation_small(uint32_t creation, uint32_t previous) {

@@ -28,8 +28,9 @@ uint32_t creation_first(uint32_t mark, uint64_t unix_seconds);
 
 /* Where to go on if it cannot be found out how far they were given: the file is there, perhaps, but the disk
  * does not let us read it. So far beyond the time that a registry does not get there by giving creations
- * faster than seconds pass: 67 million registrations would be needed. */
-uint32_t creation_unknown(uint64_t unix_seconds);
+ * faster than seconds pass (16 million registrations would be needed), and at a `random` place beyond it, since
+ * the disk may not let us write down either where that was. */
+uint32_t creation_unknown(uint64_t unix_seconds, uint32_t random);
 
 /* The small creation that goes with `creation`, other than `previous` (the name's last one, of either kind;
  * 0: none is known). */

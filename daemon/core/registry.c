@@ -161,6 +161,10 @@ void registry_advance_creation(Registry *registry, uint32_t first) {
                 registry->next_creation = registry->reserved_creation = first;
 }
 
+void registry_advance_serial(Registry *registry, uint64_t last) {
+        registry->next_serial = max_u64(registry->next_serial, last + 1);
+}
+
 uint32_t registry_next_creation(const Registry *registry) {
         return registry->next_creation;
 }

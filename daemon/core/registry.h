@@ -127,6 +127,9 @@ int registry_restore_former(Registry *registry, Node **node);
 /* Lets creations begin at `first` (raised to CREATION_MIN) if they are not beyond it. */
 void registry_advance_creation(Registry *registry, uint32_t first);
 
+/* Lets serials begin after `last`, the highest that was ever given. */
+void registry_advance_serial(Registry *registry, uint64_t last);
+
 /* --- creations (P5) --------------------------------------------------------------------------- */
 
 /* The next 32-bit creation to be given. */

@@ -70,13 +70,6 @@ static void close_dirp(DIR **directory) {
                 (void)closedir(*directory);
 }
 
-static int64_t now_usec(void) {
-        struct timespec now;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
-        return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 /* --- names ------------------------------------------------------------------------------------ */
 
 static bool is_unit_character(char c) {
@@ -143,12 +136,12 @@ static int cgroups_learn(Cgroups *cgroups, uint64_t id, const char *path) {
                         return -ENOMEM;
         }
         free(known->unit);
-        *known = (Known){ id, copy, now_usec() + KNOWN_FAILURE_USEC };
+        *known = (Known){ id, copy, (int64_t)now_usec(CLOCK_MONOTONIC) + KNOWN_FAILURE_USEC };
         return 0;
 }
 
 static bool known_is(const Known *known, uint64_t id) {
-        return known->id == id && (known->unit || known->until_usec > now_usec());
+        return known->id == id && (known->unit || known->until_usec > (int64_t)now_usec(CLOCK_MONOTONIC));
 }
 
 /* --- the tree --------------------------------------------------------------------------------- */
@@ -219,7 +212,7 @@ static int cgroups_walk(Cgroups *cgroups, uint64_t id) {
 
 /* 0; -EAGAIN: not now; -ENOMEM. */
 static int cgroups_walk_within_credit(Cgroups *cgroups, uint64_t id) {
-        int64_t start_usec = now_usec();
+        int64_t start_usec = (int64_t)now_usec(CLOCK_MONOTONIC);
 
         cgroups->credit_usec += start_usec - cgroups->credited_at_usec;
         if (cgroups->credit_usec > WALK_CREDIT_MAX_USEC)
@@ -229,7 +222,7 @@ static int cgroups_walk_within_credit(Cgroups *cgroups, uint64_t id) {
                 return -EAGAIN;
 
         int r = cgroups_walk(cgroups, id);
-        cgroups->credit_usec -= (now_usec() - start_usec) * WALK_PRICE;
+        cgroups->credit_usec -= ((int64_t)now_usec(CLOCK_MONOTONIC) - start_usec) * WALK_PRICE;
         return r;
 }
 
@@ -262,7 +255,7 @@ int cgroups_new_at(Cgroups **ret, const char *root) {
                 return -errno;
         cgroups->root_id = st.st_ino;
         cgroups->credit_usec = WALK_CREDIT_MAX_USEC;
-        cgroups->credited_at_usec = now_usec();
+        cgroups->credited_at_usec = (int64_t)now_usec(CLOCK_MONOTONIC);
         *ret = TAKE_PTR(cgroups);
         return 0;
 }

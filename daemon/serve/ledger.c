@@ -233,7 +233,8 @@ static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, v
         if (store_wants_whole(ledger->store))
                 ledger_write_whole(ledger);
         ledger_check_health(ledger);
-        if (store_health(ledger->store) != STORE_OK)
+        /* Not before it was told. */
+        if (ledger->health != STORE_OK && store_health(ledger->store) != STORE_OK)
                 waiting_release_all_unwritten(ledger);
         return 0;
 }
@@ -424,12 +425,12 @@ void ledger_answer_when_written(Ledger *ledger, Conn *conn) {
 
 /* --- start ------------------------------------------------------------------------------------ */
 
-void ledger_note_kept(Ledger *ledger, const Node *node) {
+void ledger_note_kept(Ledger *ledger, const Node *node, const char *reason) {
         LogFields fields = fields_of(node);
 
         store_submit_put(ledger->store, registry_revision(ledger->registry), node);
-        log_event(LOG_INFO, LOG_EVENT_NODE_AWAITED, &fields, "%s at port %u is awaited", node->info.name,
-                  node->info.port);
+        log_event(LOG_INFO, LOG_EVENT_NODE_AWAITED, &fields, "%s at port %u is awaited: %s",
+                  node->info.name, node->info.port, reason);
         ledger->handler.on_change(ledger->handler.userdata);
 }
 

@@ -39,7 +39,7 @@ void ledger_answer_when_written(Ledger *ledger, Conn *conn);
 void ledger_answer_written(Ledger *ledger);
 
 /* For the reconciliation at start, which brings rows that the registry does not have yet. */
-void ledger_note_kept(Ledger *ledger, const Node *node);
+void ledger_note_kept(Ledger *ledger, const Node *node, const char *reason);
 void ledger_note_ended(Ledger *ledger, const Node *node, NodeEnd end, uint64_t now_usec);
 /* Reserves the next block of creations if it is time (P5). */
 void ledger_reserve_creations(Ledger *ledger);

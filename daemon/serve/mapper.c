@@ -42,13 +42,6 @@ Mapper *mapper_free(Mapper *mapper) {
         return NULL;
 }
 
-static uint64_t now_realtime_usec(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_REALTIME, &ts);
-        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
-}
-
 static Address local_address(Conn *conn) {
         const struct sockaddr *local = conn_local(conn);
         Address address = ADDRESS_ANY;
@@ -61,7 +54,7 @@ static Address local_address(Conn *conn) {
 /* What happens to a node and allocates nothing, so that it cannot fail. */
 static void mapper_tell(Mapper *mapper, EventKind kind, Node *node) {
         ledger_carry(mapper->parts.ledger,
-                     &(Event){ .kind = kind, .node = node, .now_usec = now_realtime_usec() }, NULL);
+                     &(Event){ .kind = kind, .node = node, .now_usec = now_usec(CLOCK_REALTIME) }, NULL);
 }
 
 /* --- ALIVE2_REQ ------------------------------------------------------------------------------- */
@@ -131,7 +124,7 @@ static void mapper_accept(Mapper *mapper, Conn *conn, const NodeInfo *info, cons
 static void mapper_alive2(Mapper *mapper, Conn *conn, const NodeInfo *info) {
         Event event = {
                 .kind = EVENT_REGISTER,
-                .now_usec = now_realtime_usec(),
+                .now_usec = now_usec(CLOCK_REALTIME),
                 .info = *info,
                 .connection = conn,
                 .connection_fd = conn_fd(conn),

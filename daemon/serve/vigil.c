@@ -99,21 +99,37 @@ const char *vigil_describe_evidence(const Vigil *vigil, char *text, size_t n_tex
 
 /* --- listeners that close --------------------------------------------------------------------- */
 
-static void vigil_on_listener_gone(Vigil *vigil, uint64_t cookie) {
-        Node *node = registry_find_by_cookie(vigil->registry, cookie), *next;
+/* Two nodes of one owner that listen on one port at two addresses cannot be told apart when they register: the
+ * match may have been crosswise. Of one that is connected, and whose owner still listens there at another
+ * address, nothing is known. */
+static bool vigil_may_be_mismatched(Vigil *vigil, const Node *node) {
+        NodeListener other;
 
-        for (; node; node = next) {
-                next = registry_next_by_cookie(vigil->registry, node);
-                vigil_tell(vigil, EVENT_LISTENER_GONE, node);
-        }
+        if (node->state != NODE_UP)
+                return false;
+        return listeners_find_listener(vigil->listeners, node->info.port, node->listener.ipv6,
+                                       &node->peer, NULL, NULL, &other) == 0 &&
+               !address_equal(&other.address, &node->listener.address);
 }
 
 /* False where the kernel does not say: then nothing follows. */
 static bool vigil_knows_gone(Vigil *vigil, const Node *node) {
         if (vigil->blind_reason || node->listener.cookie == 0)
                 return false;
-        return listeners_is_alive(vigil->listeners, &node->listener, node->info.port) == 0;
+        return listeners_is_alive(vigil->listeners, &node->listener, node->info.port) == 0 &&
+               !vigil_may_be_mismatched(vigil, node);
 }
+
+static void vigil_on_listener_gone(Vigil *vigil, uint64_t cookie) {
+        Node *node = registry_find_by_cookie(vigil->registry, cookie), *next;
+
+        for (; node; node = next) {
+                next = registry_next_by_cookie(vigil->registry, node);
+                if (!vigil_may_be_mismatched(vigil, node))
+                        vigil_tell(vigil, EVENT_LISTENER_GONE, node);
+        }
+}
+
 
 /* One dump of all listeners, and a second question about those that it did not show. */
 static void vigil_check_all(Vigil *vigil) {
@@ -362,6 +378,7 @@ static void vigil_reconcile_node(Vigil *vigil, Node **node, const ReconcileFacts
         ReconcileVerdict verdict = reconcile_plan(facts);
         uint64_t now = vigil_now(vigil, CLOCK_REALTIME);
         Node *kept = *node;
+        int r;
 
         kept->await_until_usec = verdict.await_until_usec;
         if (!verdict.keep) {
@@ -370,12 +387,14 @@ static void vigil_reconcile_node(Vigil *vigil, Node **node, const ReconcileFacts
                 return;
         }
         /* One that is there already has registered while the disk kept us waiting: it is the newer. */
-        if (registry_restore(vigil->registry, node) < 0) {
+        r = registry_restore(vigil->registry, node);
+        if (r == -EEXIST)
                 ledger_note_ended(vigil->ledger, *node, NODE_END_REPLACED, now);
+        else if (r < 0)
+                log_error("%s is forgotten: %s", kept->info.name, strerror(-r));
+        if (r < 0)
                 return;
-        }
-        ledger_note_kept(vigil->ledger, kept);
-        log_debug("%s is kept: %s", kept->info.name, reconcile_reason(facts));
+        ledger_note_kept(vigil->ledger, kept, reconcile_reason(facts));
 }
 
 void vigil_reconcile(Vigil *vigil, StoreLoaded *loaded, const char *boot_id) {
@@ -387,6 +406,7 @@ void vigil_reconcile(Vigil *vigil, StoreLoaded *loaded, const char *boot_id) {
         };
 
         registry_advance_creation(vigil->registry, loaded->first_creation);
+        registry_advance_serial(vigil->registry, loaded->last_serial);
         if (!vigil->blind_reason && loaded->n_nodes > 0 &&
             listeners_snapshot(vigil->listeners, &snapshot, &n_snapshot) < 0)
                 n_snapshot = 0;

@@ -57,13 +57,6 @@ struct Channel {
         size_t n_notices;
 };
 
-static uint64_t now_monotonic(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
-}
-
 static struct timespec to_timespec(uint64_t usec) {
         return (struct timespec){ .tv_sec = (time_t)(usec / USEC_PER_SEC),
                                   .tv_nsec = (long)(usec % USEC_PER_SEC) * 1000 };
@@ -267,7 +260,7 @@ void channel_wait(Channel *channel, uint64_t until_usec, bool for_changes, Group
         struct timespec until = to_timespec(until_usec);
 
         while (!guard->poked && !(guard->stop && !wake->stop) && !(for_changes && guard->first) &&
-               now_monotonic() < until_usec)
+               now_usec(CLOCK_MONOTONIC) < until_usec)
                 pthread_cond_timedwait(&guard->work, &guard->mutex, &until);
         wake->stop = guard->stop;
         wake->poked = guard->poked;
@@ -486,12 +479,12 @@ StoreLoaded *channel_take_loaded(Channel *channel) {
 
 /* Waits for news until `*fact` or the time is over. */
 static bool wait_for(Channel *channel, const bool *fact, uint64_t timeout_usec) {
-        uint64_t now = now_monotonic();
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
         /* No farther than a time_t goes. */
         uint64_t until_usec = now + min_u64(timeout_usec, UINT64_C(1) << 50);
         struct timespec until = to_timespec(until_usec);
 
-        while (!*fact && now_monotonic() < until_usec)
+        while (!*fact && now_usec(CLOCK_MONOTONIC) < until_usec)
                 pthread_cond_timedwait(&channel->news, &channel->mutex, &until);
         return *fact;
 }

@@ -238,6 +238,10 @@ static void roll_backp(Database **database) {
                 execute((*database)->handle, "ROLLBACK");
 }
 
+/* A local that stands for the transaction, though nobody asks it for anything. */
+#define GUARD_TRANSACTION(database)                                                                \
+        _cleanup_(roll_backp) __attribute__((unused)) Database *transaction = (database)
+
 static int set_full(Database *database, bool full) {
         int rc = SQLITE_OK;
 
@@ -407,7 +411,7 @@ static int fail_schema(Database *database, int rc, const char *attempt) {
 }
 
 static int migrate(Database *database) {
-        _cleanup_(roll_backp) Database *transaction = database;
+        GUARD_TRANSACTION(database);
         int64_t version;
         char sql[64];
         int rc;
@@ -566,7 +570,7 @@ static bool begins_boot(const Write *first) {
 
 int database_write(Database *database, const Write *first, uint32_t creations,
                    size_t *ret_n_refused) {
-        _cleanup_(roll_backp) Database *transaction = database;
+        GUARD_TRANSACTION(database);
         bool has_boot = begins_boot(first) && !database->boot_is_written;
         bool has_creations = creation_later(database->creations, creations) != database->creations;
         size_t n_refused = 0;
@@ -623,7 +627,7 @@ int database_checkpoint(Database *database, bool is_idle) {
 }
 
 int database_trim(Database *database, uint64_t now_usec, bool *ret_again) {
-        _cleanup_(roll_backp) Database *transaction = database;
+        GUARD_TRANSACTION(database);
         uint64_t kept_usec = database->history_days * USEC_PER_DAY;
         uint64_t oldest_usec = now_usec > kept_usec ? now_usec - kept_usec : 0;
         int64_t n = 0;

@@ -24,7 +24,8 @@ typedef struct StoreOptions {
         const char *path;    /* the file, or NULL: nothing is kept; absolute, if the process ever
                               * changes its    directory. Copied. */
         const char *boot_id; /* of this boot, or NULL: unknown. Copied. */
-        /* If another daemon has the file: go on without, and take it as soon as that one has ended. */
+        /* If another daemon has the file: go on without, and take it if that one ends within a minute, or when
+         * poked. */
         bool waits_for_lock;
         /* Bounds of history. 0 in any of them: none is kept but what P5 needs. */
         unsigned history_days;

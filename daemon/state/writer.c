@@ -27,6 +27,9 @@
 /* Another daemon's lock is asked for so often, for so long, before that is told. */
 #define LOCK_RETRY_USEC (20 * USEC_PER_MSEC)
 #define LOCK_PATIENCE_USEC (2 * USEC_PER_SEC)
+/* Then for so long more; then only when poked. */
+#define LOCK_HOPE_USEC (60 * USEC_PER_SEC)
+#define LOCK_NEVER_USEC (365 * 24 * 3600 * USEC_PER_SEC)
 /* Is the file still there? May the log be cut? */
 #define TICK_USEC USEC_PER_SEC
 /* History is brought within its bounds so often, and after so many tenures. */
@@ -63,13 +66,6 @@ struct Writer {
         uint64_t lock_patience_until, retry_at, tick_at, trim_at, check_at, aside_at;
         char detail[256];
 };
-
-static uint64_t now_of(clockid_t clock) {
-        struct timespec now;
-
-        clock_gettime(clock, &now);
-        return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
-}
 
 /* --- life ----------------------------------------------------------------------------------- */
 
@@ -194,7 +190,7 @@ static int load(Writer *writer) {
                 channel_publish_health(writer->channel, STORE_OK, "");
         r_publish = publish_loaded(
                 writer, &content,
-                creation_first(writer->creations, now_of(CLOCK_REALTIME) / USEC_PER_SEC));
+                creation_first(writer->creations, now_usec(CLOCK_REALTIME) / USEC_PER_SEC));
         if (r_publish < 0)
                 return r_publish;
         writer->has_loaded = true;
@@ -221,7 +217,7 @@ static int open_file(Writer *writer, DatabaseAccess access) {
 static void want_check(Writer *writer) {
         writer->needs_check = true;
         writer->n_check_interruptions = 0;
-        writer->check_at = now_of(CLOCK_MONOTONIC) + CHECK_USEC;
+        writer->check_at = now_usec(CLOCK_MONOTONIC) + CHECK_USEC;
 }
 
 static int ensure_open(Writer *writer) {
@@ -313,7 +309,7 @@ static int trim(Writer *writer, uint64_t now) {
         if (database_n_untrimmed(writer->database) < TRIM_TENURES &&
             (!is_due || channel_is_pressing(writer->channel)))
                 return 0;
-        r = database_trim(writer->database, now_of(CLOCK_REALTIME), &again);
+        r = database_trim(writer->database, now_usec(CLOCK_REALTIME), &again);
         if (r != 0)
                 return r;
         writer->must_trim = again;
@@ -323,7 +319,7 @@ static int trim(Writer *writer, uint64_t now) {
 
 /* What can wait, after what could not. */
 static int look_after(Writer *writer) {
-        uint64_t now = now_of(CLOCK_MONOTONIC);
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
         bool is_tick = now >= writer->tick_at;
         int r = 0;
 
@@ -356,12 +352,12 @@ static const char *get_detail(const Writer *writer) {
 /* P2: nobody waits for a file that cannot be read. */
 static void tell_nothing(Writer *writer) {
         DatabaseContent nothing = { .nodes = NULL };
-        uint64_t now = now_of(CLOCK_REALTIME) / USEC_PER_SEC;
+        uint64_t now = now_usec(CLOCK_REALTIME) / USEC_PER_SEC;
 
         if (!writer->has_told)
                 (void)publish_loaded(writer, &nothing,
                                      writer->creations ? creation_first(writer->creations, now)
-                                                       : creation_unknown(now));
+                                                       : creation_unknown(now, random_u32()));
 }
 
 /* A directory may refuse us the lock in which the file can be read. */
@@ -377,12 +373,23 @@ static void fail(Writer *writer, StoreHealth health, uint64_t delay_usec) {
         channel_publish_failure(writer->channel, health, get_detail(writer));
         tell_nothing(writer);
         writer->n_failed++;
-        writer->retry_at = now_of(CLOCK_MONOTONIC) + delay_usec;
+        writer->retry_at = now_usec(CLOCK_MONOTONIC) + delay_usec;
+}
+
+/* A daemon that is slow to end is waited for; one that stays has nodes of its own, which are not to be taken
+ * over when it is restarted some day. */
+static bool has_given_up_lock(const Writer *writer) {
+        return writer->is_locked_out &&
+               now_usec(CLOCK_MONOTONIC) > writer->lock_patience_until + LOCK_HOPE_USEC;
 }
 
 static void fail_and_back_off(Writer *writer) {
         unsigned n_doublings = writer->n_failed < 5 ? writer->n_failed : 5;
 
+        if (has_given_up_lock(writer)) {
+                fail(writer, STORE_FAILING, LOCK_NEVER_USEC);
+                return;
+        }
         fail(writer, STORE_FAILING, min_u64(RETRY_MIN_USEC << n_doublings, RETRY_MAX_USEC));
 }
 
@@ -417,7 +424,7 @@ static bool is_ours(const Writer *writer, const char *path) {
 
 static void set_aside(Writer *writer) {
         _cleanup_(freep) char *resolved = NULL;
-        uint64_t now = now_of(CLOCK_MONOTONIC);
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
         char name[PATH_MAX];
         int r;
 
@@ -451,7 +458,7 @@ static void set_aside(Writer *writer) {
 
 /* A daemon that was just told to end needs a moment. */
 static bool waits_for_holder(Writer *writer) {
-        uint64_t now = now_of(CLOCK_MONOTONIC);
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
 
         if (!writer->is_locked_out || writer->has_told)
                 return false;
