@@ -20,6 +20,7 @@
 #include "core/creation.h"
 #include "herald.h"
 #include "log.h"
+#include "serve/acceptor.h"
 #include "serve/conn.h"
 #include "serve/ledger.h"
 #include "serve/listing.h"
@@ -48,6 +49,7 @@ struct Server {
         Ledger *ledger;
         Vigil *vigil;
         Conns *conns;
+        Acceptors *acceptors;
         Listings *listings;
         Mapper *mapper;
         OperatorParts operator_parts;
@@ -276,7 +278,7 @@ static void server_on_kill(void *userdata) {
         Server *server = userdata;
 
         listen_sockets_unlink(&server->sockets);
-        conns_close_listeners(server->conns);
+        acceptors_close(server->acceptors);
         sd_event_exit(server->event, 0);
 }
 
@@ -347,10 +349,12 @@ static int server_build_service(Server *server, size_t n_conns_max) {
                       &(ConnOptions){
                               .packet_timeout_usec = config->packet_timeout_usec,
                               .n_conns_max = n_conns_max,
-                              .delay_accept_sec = config->delay_accept_sec,
                               .delay_write_sec = config->delay_write_sec,
                       },
                       &(ConnHandler){ server_on_request, server_on_end, server }, &server->counters);
+        if (r >= 0)
+                r = acceptors_new(&server->acceptors, server->event, server->conns,
+                                  config->delay_accept_sec);
         if (r >= 0)
                 r = listings_new(&server->listings);
         if (r >= 0)
@@ -445,8 +449,7 @@ Server *server_free(Server *server) {
         if (!server)
                 return NULL;
         listen_sockets_unlink(&server->sockets);
-        if (server->conns)
-                conns_close_listeners(server->conns);
+        server->acceptors = acceptors_free(server->acceptors);
         server_stop_store(server);
         mapper_free(server->mapper);
         listings_free(server->listings);
@@ -467,7 +470,7 @@ Server *server_free(Server *server) {
 static int server_open_doors(Server *server) {
         for (size_t i = 0; i < server->sockets.n_sockets; i++) {
                 ListenSocket *entry = server->sockets.sockets + i;
-                int r = conns_add_listener(server->conns, &entry->fd,
+                int r = acceptors_add(server->acceptors, &entry->fd,
                                            entry->kind == LISTEN_EPMD ? CONN_EPMD : CONN_CONTROL,
                                            entry->port);
 

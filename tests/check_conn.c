@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "loop_test.h"
+#include "serve/acceptor.h"
 #include "serve/conn.h"
 
 /* A server whose requests say what is to be done with the connection:
@@ -13,6 +14,7 @@
 typedef struct Bench {
         sd_event *event;
         Conns *conns;
+        Acceptors *acceptors;
         Counters counters;
         uint16_t port;
         Blob *blob;
@@ -66,7 +68,7 @@ static void on_end(void *userdata, Conn *conn) {
         conn_finish(conn);
 }
 
-static Bench *bench_new(const ConnOptions *options) {
+static Bench *bench_new_delayed(const ConnOptions *options, unsigned delay_accept_sec) {
         static const ConnOptions usual = { .packet_timeout_usec = 60 * USEC_PER_SEC, .n_conns_max = 1000 };
         Bench *bench = calloc(1, sizeof *bench);
         int fd = listen_on("127.0.0.1");
@@ -79,13 +81,19 @@ static Bench *bench_new(const ConnOptions *options) {
         ck_assert_int_eq(conns_new(&bench->conns, bench->event, options ? options : &usual,
                                    &(ConnHandler){ on_request, on_end, bench }, &bench->counters),
                          0);
-        ck_assert_int_eq(conns_add_listener(bench->conns, &fd, CONN_EPMD, bench->port), 0);
+        ck_assert_int_eq(acceptors_new(&bench->acceptors, bench->event, bench->conns, delay_accept_sec), 0);
+        ck_assert_int_eq(acceptors_add(bench->acceptors, &fd, CONN_EPMD, bench->port), 0);
         ck_assert_int_eq(fd, -1);
         turn(bench->event);
         return bench;
 }
 
+static Bench *bench_new(const ConnOptions *options) {
+        return bench_new_delayed(options, 0);
+}
+
 static void bench_free(Bench *bench) {
+        acceptors_free(bench->acceptors);
         conns_free(bench->conns);
         blob_unref(bench->blob);
         node_free(bench->node);
@@ -615,8 +623,8 @@ START_TEST(test_answers_can_be_delayed_for_tests_of_clients) {
 END_TEST
 
 START_TEST(test_accepting_can_be_delayed_for_tests_of_clients) {
-        ConnOptions options = { .packet_timeout_usec = USEC_PER_SEC, .n_conns_max = 10, .delay_accept_sec = 1 };
-        Bench *bench = bench_new(&options);
+        ConnOptions options = { .packet_timeout_usec = USEC_PER_SEC, .n_conns_max = 10 };
+        Bench *bench = bench_new_delayed(&options, 1);
         int first_fd = client(bench), second_fd = client(bench);
         uint64_t began = test_now();
 
@@ -1072,7 +1080,7 @@ START_TEST(test_without_listeners_those_who_are_there_are_still_served) {
         Bench *bench = bench_new(NULL);
         int fd = idle_client(bench);
 
-        conns_close_listeners(bench->conns);
+        acceptors_close(bench->acceptors);
         ck_assert_int_lt(try_connect_from(NULL, "127.0.0.1", bench->port), 0);
         say_request(fd, "ehello", 6);
         expect_then_end(bench->event, fd, "hello", 5);
@@ -1107,7 +1115,7 @@ START_TEST(test_a_connection_knows_both_its_ends) {
         }
         bench = bench_new(NULL);
         port = port_of(listener_fd);
-        ck_assert_int_eq(conns_add_listener(bench->conns, &listener_fd, CONN_EPMD, 4369), 0);
+        ck_assert_int_eq(acceptors_add(bench->acceptors, &listener_fd, CONN_EPMD, 4369), 0);
         fd = try_connect_from(facts[_i].from, facts[_i].to, port);
         ck_assert_int_ge(fd, 0);
         say_request(fd, "k", 1);
@@ -1139,7 +1147,7 @@ START_TEST(test_a_connection_of_the_control_socket_is_called_so) {
         snprintf(address.un.sun_path, sizeof address.un.sun_path, "%s/control", new_directory());
         ck_assert_int_eq(bind(listener_fd, &address.sa, sizeof address.un), 0);
         ck_assert_int_eq(listen(listener_fd, 5), 0);
-        ck_assert_int_eq(conns_add_listener(bench->conns, &listener_fd, CONN_CONTROL, 0), 0);
+        ck_assert_int_eq(acceptors_add(bench->acceptors, &listener_fd, CONN_CONTROL, 0), 0);
         ck_assert_int_eq(connect(fd, &address.sa, sizeof address.un), 0);
         say_request(fd, "k", 1);
         turn(bench->event);
@@ -1156,7 +1164,7 @@ START_TEST(test_a_listener_that_cannot_be_watched_stays_the_callers) {
         Bench *bench = bench_new(NULL);
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), before = fd;
 
-        ck_assert_int_lt(conns_add_listener(bench->conns, &fd, CONN_EPMD, 1), 0); /* epoll takes no such file */
+        ck_assert_int_lt(acceptors_add(bench->acceptors, &fd, CONN_EPMD, 1), 0); /* epoll takes no such file */
         ck_assert_int_eq(fd, before);
         close(fd);
         bench_free(bench);

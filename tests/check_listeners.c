@@ -66,14 +66,14 @@ static void tear_down(void) {
 
 /* --- sockets to look at ----------------------------------------------------------------------- */
 
-typedef union SocketAddress {
+typedef union TestSocket {
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
-} SocketAddress;
+} TestSocket;
 
-static SocketAddress address_of(const char *text, uint16_t port, socklen_t *ret_n) {
-        SocketAddress sa = { 0 };
+static TestSocket address_of(const char *text, uint16_t port, socklen_t *ret_n) {
+        TestSocket sa = { 0 };
 
         if (inet_pton(AF_INET, text, &sa.v4.sin_addr) == 1) {
                 sa.v4.sin_family = AF_INET;
@@ -88,8 +88,8 @@ static SocketAddress address_of(const char *text, uint16_t port, socklen_t *ret_
         return sa;
 }
 
-static SocketAddress name_of(int fd) {
-        SocketAddress sa = { 0 };
+static TestSocket name_of(int fd) {
+        TestSocket sa = { 0 };
         socklen_t n = sizeof(sa);
 
         ck_assert_int_eq(getsockname(fd, &sa.any, &n), 0);
@@ -97,7 +97,7 @@ static SocketAddress name_of(int fd) {
 }
 
 static uint16_t port_of(int fd) {
-        SocketAddress sa = name_of(fd);
+        TestSocket sa = name_of(fd);
 
         return ntohs(sa.v4.sin_port); /* at the same place in both */
 }
@@ -124,7 +124,7 @@ static int tcp_socket(int family) {
 
 static void bind_to(int fd, const char *text, uint16_t port) {
         socklen_t n;
-        SocketAddress sa = address_of(text, port, &n);
+        TestSocket sa = address_of(text, port, &n);
 
         ck_assert_int_eq(bind(fd, &sa.any, n), 0);
 }
@@ -143,7 +143,7 @@ static int listen_at(const char *text, uint16_t port) {
 
 static int connect_to(const char *text, uint16_t port) {
         socklen_t n;
-        SocketAddress sa = address_of(text, port, &n);
+        TestSocket sa = address_of(text, port, &n);
         int fd = tcp_socket(sa.any.sa_family);
 
         ck_assert_int_eq(connect(fd, &sa.any, n), 0);
@@ -167,8 +167,8 @@ static bool is_skipped(const char *test, const char *address) {
 /* A connection as the daemon sees one: what it accepted, and both addresses. */
 typedef struct Accepted {
         int fd;
-        SocketAddress peer;
-        SocketAddress local;
+        TestSocket peer;
+        TestSocket local;
 } Accepted;
 
 static Accepted accept_from(int listener_fd) {
@@ -294,7 +294,7 @@ START_TEST(test_a_peer_that_is_bound_to_the_loopback_device_is_found) {
         SocketFacts facts = { 0 };
         Accepted accepted;
         socklen_t n;
-        SocketAddress sa = address_of(text, port_of(listener), &n);
+        TestSocket sa = address_of(text, port_of(listener), &n);
 
         ck_assert_int_eq(setsockopt(client, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2), 0);
         ck_assert_int_eq(connect(client, &sa.any, n), 0);
@@ -313,8 +313,8 @@ START_TEST(test_a_stranger_whose_source_port_is_ours_is_no_peer) {
         int listener = listen_at("::", 0);
         SocketFacts facts;
         socklen_t n;
-        SocketAddress peer = address_of(strangers[_i], port_of(listener), &n);
-        SocketAddress local = address_of(_i < 2 ? "127.0.0.1" : "::1", port_of(listener), &n);
+        TestSocket peer = address_of(strangers[_i], port_of(listener), &n);
+        TestSocket local = address_of(_i < 2 ? "127.0.0.1" : "::1", port_of(listener), &n);
 
         ck_assert_int_eq(listeners_find_peer(listeners, &peer.any, &local.any, &facts), -ENOENT);
 }
@@ -330,7 +330,7 @@ START_TEST(test_a_socket_that_is_not_yet_connected_is_no_peer) {
 
         bind_to(listener, "127.0.0.1", 0);
         ck_assert_int_eq(listen(listener, 0), 0);
-        SocketAddress local = name_of(listener);
+        TestSocket local = name_of(listener);
         /* The queue is soon full; from then on the kernel lets clients wait. */
         while (info.tcpi_state != TCP_SYN_SENT) {
                 client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -338,7 +338,7 @@ START_TEST(test_a_socket_that_is_not_yet_connected_is_no_peer) {
                 (void)connect(client, &local.any, sizeof(local.v4));
                 ck_assert_int_eq(getsockopt(client, IPPROTO_TCP, TCP_INFO, &info, &n), 0);
         }
-        SocketAddress peer = name_of(client);
+        TestSocket peer = name_of(client);
         ck_assert_int_eq(listeners_find_peer(listeners, &peer.any, &local.any, &facts), -ENOENT);
 }
 END_TEST
@@ -346,7 +346,7 @@ END_TEST
 START_TEST(test_a_socket_that_is_not_there_is_no_peer) {
         SocketFacts facts;
         socklen_t n;
-        SocketAddress peer = address_of("127.0.0.1", 1, &n), local = address_of("127.0.0.1", 2, &n);
+        TestSocket peer = address_of("127.0.0.1", 1, &n), local = address_of("127.0.0.1", 2, &n);
         const struct sockaddr unix_peer = { .sa_family = AF_UNIX };
 
         ck_assert_int_eq(listeners_find_peer(listeners, &peer.any, &local.any, &facts), -ENOENT);
@@ -585,7 +585,7 @@ END_TEST
 
 static NodeListener listener_of(int fd) {
         NodeListener listener = { .cookie = cookie_of(fd) };
-        SocketAddress sa = name_of(fd);
+        TestSocket sa = name_of(fd);
 
         ck_assert_int_eq(address_from_sockaddr(&sa.any, &listener.address, NULL), 0);
         listener.ipv6 = sa.any.sa_family == AF_INET6;

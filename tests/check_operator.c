@@ -42,7 +42,7 @@ static World *make_world(const WorldOptions *options) {
         strcpy(address.sun_path, socket_path);
         ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
         ck_assert_int_eq(listen(fd, 5), 0);
-        ck_assert_int_eq(conns_add_listener(world->conns, &fd, CONN_CONTROL, 0), 0);
+        ck_assert_int_eq(acceptors_add(world->acceptors, &fd, CONN_CONTROL, 0), 0);
         world->on_control = on_control;
         return world;
 }

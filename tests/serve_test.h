@@ -10,6 +10,7 @@
 #include "loop_test.h"
 #include "serve/ledger.h"
 #include "serve/listing.h"
+#include "serve/acceptor.h"
 #include "serve/mapper.h"
 #include "serve/vigil.h"
 #include "state/store.h"
@@ -37,6 +38,7 @@ struct World {
         Ledger *ledger;
         Vigil *vigil;
         Conns *conns;
+        Acceptors *acceptors;
         Listings *listings;
         Mapper *mapper;
         MapperOptions mapper_options;
@@ -156,12 +158,13 @@ static inline void world_start(World *world) {
                                                     world->listings, &world->counters },
                                     &world->mapper_options),
                          0);
-        ck_assert_int_eq(conns_add_listener(world->conns, &fd, CONN_EPMD, world->port), 0);
+        ck_assert_int_eq(acceptors_new(&world->acceptors, world->event, world->conns, 0), 0);
+        ck_assert_int_eq(acceptors_add(world->acceptors, &fd, CONN_EPMD, world->port), 0);
 }
 
 /* As server_free() does it. */
 static inline void world_stop(World *world) {
-        conns_close_listeners(world->conns);
+        acceptors_free(world->acceptors);
         (void)store_stop(world->store, LONG_USEC);
         ledger_answer_written(world->ledger);
         mapper_free(world->mapper);

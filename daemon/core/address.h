@@ -17,6 +17,13 @@ typedef struct Address {
 
 #define ADDRESS_ANY ((Address){ { 0 } })
 
+/* Room for any address of a TCP socket. */
+typedef union SocketAddress {
+        struct sockaddr sa;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+} SocketAddress;
+
 /* Room for the longest printed address and a NUL. */
 #define ADDRESS_TEXT_MAX 48
 

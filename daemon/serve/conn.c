@@ -17,7 +17,6 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -27,12 +26,8 @@
 #include "core/wire.h"
 #include "log.h"
 
-/* Accepted in one go, so that one busy listener does not keep the others from their turn. */
-#define ACCEPT_BATCH 32
 /* Connections served in one turn of the loop. */
 #define SERVE_BATCH 64
-/* How long a listener rests when the machine has no descriptors left and we have none to give up. */
-#define ACCEPT_REST_USEC (100 * USEC_PER_MSEC)
 /* Timeouts may come this much late (never early): timers that are close together fire together. */
 #define TIMER_ACCURACY_USEC (1 * USEC_PER_SEC)
 
@@ -48,38 +43,21 @@ typedef struct ConnList {
         Conn *first, *last;
 } ConnList;
 
-typedef struct ConnListener {
-        struct ConnListener *next;
-        Conns *conns;
-        sd_event_source *io, *rest;
-        int fd;
-        ConnKind kind;
-        uint16_t port;
-} ConnListener;
-
 struct Conns {
         sd_event *event;
         sd_event_source *io; /* of epoll_fd */
-        int epoll_fd;        /* the connections; the listeners are sd-event's */
+        int epoll_fd;        /* the connections; listening sockets are sd-event's */
         ConnOptions options;
         ConnHandler handler;
         Counters *counters;
-        ConnListener *listeners;
         ConnList unregistered; /* oldest first */
         ConnList registered;
         ConnList finished;
         sd_event_source *reaper;
         unsigned depth; /* callbacks of ours on the stack */
-        bool is_closed; /* nothing is accepted any more */
         size_t n_conns; /* without the finished ones */
         uint8_t scratch[WIRE_FRAME_MAX + 1];
 };
-
-typedef union SocketAddress {
-        struct sockaddr sa;
-        struct sockaddr_in in;
-        struct sockaddr_in6 in6;
-} SocketAddress;
 
 struct Conn {
         Conns *conns;
@@ -245,24 +223,6 @@ int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const Co
         return 0;
 }
 
-static ConnListener *conn_listener_free(ConnListener *listener) {
-        sd_event_source_disable_unref(listener->rest);
-        sd_event_source_disable_unref(listener->io);
-        close_fdp(&listener->fd);
-        free(listener);
-        return NULL;
-}
-
-void conns_close_listeners(Conns *conns) {
-        conns->is_closed = true;
-        while (conns->listeners) {
-                ConnListener *listener = conns->listeners;
-
-                conns->listeners = listener->next;
-                conn_listener_free(listener);
-        }
-}
-
 static void conn_list_finish(ConnList *list) {
         while (list->first) {
                 list->first->wait.is_waiting = false;
@@ -273,7 +233,6 @@ static void conn_list_finish(ConnList *list) {
 Conns *conns_free(Conns *conns) {
         if (!conns)
                 return NULL;
-        conns_close_listeners(conns);
         conn_list_finish(&conns->registered);
         conn_list_finish(&conns->unregistered);
         conns_reap(conns);
@@ -628,10 +587,10 @@ ConnWait *conn_wait(Conn *conn) {
         return &conn->wait;
 }
 
-/* --- accepting -------------------------------------------------------------------------------- */
+/* --- room for newcomers -------------------------------------------------------------------------------- */
 
 /* Makes room by closing the oldest connection that no node stands behind. */
-static bool conns_shed_oldest(Conns *conns) {
+bool conns_shed_oldest(Conns *conns) {
         Conn *conn = conns->unregistered.first;
 
         if (!conn)
@@ -656,32 +615,15 @@ void conns_shed_readers_of(Conns *conns, const Blob *blob) {
         }
 }
 
-static void conn_listener_rest(ConnListener *listener, uint64_t usec) {
-        uint64_t until = conns_now(listener->conns) + usec;
-
-        sd_event_source_set_enabled(listener->io, SD_EVENT_OFF);
-        sd_event_source_set_time(listener->rest, until);
-        sd_event_source_set_enabled(listener->rest, SD_EVENT_ONESHOT);
-}
-
-static int conn_listener_on_rested(sd_event_source *source, uint64_t usec, void *userdata) {
-        ConnListener *listener = userdata;
-
-        (void)source;
-        (void)usec;
-        return sd_event_source_set_enabled(listener->io, SD_EVENT_ON);
-}
-
-static Conn *conn_new(ConnListener *listener, int fd, const SocketAddress *peer) {
-        Conns *conns = listener->conns;
+static Conn *conn_new(Conns *conns, int *fd, ConnKind kind, uint16_t port, const SocketAddress *peer) {
         Conn *conn = calloc(1, sizeof *conn);
 
         if (!conn)
                 return NULL;
         conn->conns = conns;
-        conn->fd = fd;
-        conn->kind = listener->kind;
-        conn->listener_port = listener->port;
+        conn->fd = TAKE_FD(*fd);
+        conn->kind = kind;
+        conn->listener_port = port;
         conn->peer = *peer;
         conn->began_usec = conn->active_usec = conns_now(conns);
         conn_list_append(&conns->unregistered, conn);
@@ -690,123 +632,24 @@ static Conn *conn_new(ConnListener *listener, int fd, const SocketAddress *peer)
         return conn;
 }
 
-/* Most clients have sent their request by the time they are accepted: serve them without a turn of the
+/* Most clients have sent their request by the time they are accepted: they are served without a turn of the
  * loop. */
-static void conn_listener_serve(ConnListener *listener, int fd, const SocketAddress *peer) {
-        Conns *conns = listener->conns;
+void conns_take(Conns *conns, int fd, ConnKind kind, uint16_t port, const SocketAddress *peer) {
+        _cleanup_(close_fdp) int taken = fd;
         Conn *conn;
 
+        conns_enter(conns);
         if (conns->n_conns >= conns->options.n_conns_max && !conns_shed_oldest(conns)) {
                 conns->counters->n_shed++;
                 log_event(LOG_WARNING, LOG_EVENT_SHED, NULL,
                           "All %zu connections belong to registered nodes: a new one is closed",
                           conns->n_conns);
-                close(fd);
-                return;
+        } else {
+                conn = conn_new(conns, &taken, kind, port, peer);
+                if (conn)
+                        conn_read(conn);
         }
-        conn = conn_new(listener, fd, peer);
-        if (!conn) {
-                close(fd);
-                return;
-        }
-        conn_read(conn);
-}
-
-/* Without a free descriptor the kernel refuses to accept before it looks whether there is anybody. */
-static bool conn_listener_has_client(const ConnListener *listener) {
-        struct pollfd pollfd = { .fd = listener->fd, .events = POLLIN };
-
-        return poll(&pollfd, 1, 0) > 0;
-}
-
-/* True if accepting may go on. */
-static bool conn_listener_survives(ConnListener *listener, int error) {
-        switch (error) {
-        case EAGAIN:
-                return false;
-        case EMFILE:
-        case ENFILE:
-        case ENOBUFS:
-        case ENOMEM:
-                if (!conn_listener_has_client(listener))
-                        return false;
-                if (conns_shed_oldest(listener->conns))
-                        return true;
-                log_event(LOG_ERR, LOG_EVENT_SHED, NULL,
-                          "No connection can be accepted: %s. Trying again every %u ms",
-                          strerror(error), (unsigned)(ACCEPT_REST_USEC / USEC_PER_MSEC));
-                conn_listener_rest(listener, ACCEPT_REST_USEC);
-                return false;
-        case EINVAL:
-        case ENOTSOCK:
-        case EBADF:
-                log_error("Port %u cannot accept connections any more: %s", listener->port,
-                          strerror(error));
-                sd_event_source_set_enabled(listener->io, SD_EVENT_OFF);
-                return false;
-        default:
-                /* What went wrong with the one connection (see accept(2)) is its own matter. */
-                return true;
-        }
-}
-
-static void conn_listener_accept(ConnListener *listener) {
-        Conns *conns = listener->conns;
-
-        for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
-                SocketAddress peer = { 0 };
-                socklen_t n_peer = sizeof peer;
-                int fd = accept4(listener->fd, &peer.sa, &n_peer, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-                if (fd < 0) {
-                        if (!conn_listener_survives(listener, errno))
-                                return;
-                        continue;
-                }
-                conn_listener_serve(listener, fd, &peer);
-                if (conns->is_closed) /* that was a KILL, and the listener is no more */
-                        return;
-                if (conns->options.delay_accept_sec > 0) {
-                        conn_listener_rest(listener, conns->options.delay_accept_sec * USEC_PER_SEC);
-                        return;
-                }
-        }
-}
-
-static int conn_listener_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
-        ConnListener *listener = userdata;
-        Conns *conns = listener->conns;
-
-        (void)source;
-        (void)fd;
-        (void)events;
-        conns_enter(conns);
-        conn_listener_accept(listener);
         conns_leave(conns);
-        return 0;
-}
-
-int conns_add_listener(Conns *conns, int *fd, ConnKind kind, uint16_t port) {
-        ConnListener *listener = calloc(1, sizeof *listener);
-        int r;
-
-        if (!listener)
-                return -ENOMEM;
-        *listener = (ConnListener){ .conns = conns, .fd = -1, .kind = kind, .port = port };
-        r = sd_event_add_io(conns->event, &listener->io, *fd, EPOLLIN, conn_listener_on_io, listener);
-        if (r >= 0)
-                r = sd_event_add_time(conns->event, &listener->rest, CLOCK_MONOTONIC, 0, 0,
-                                      conn_listener_on_rested, listener);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(listener->rest, SD_EVENT_OFF);
-        if (r < 0) {
-                conn_listener_free(listener);
-                return r;
-        }
-        listener->fd = TAKE_FD(*fd);
-        listener->next = conns->listeners;
-        conns->listeners = listener;
-        return 0;
 }
 
 /* --- facts ------------------------------------------------------------------------------------ */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Client connections: accepted, read, answered, bounded in number and time, closed. No rule of the registry. */
+/* Client connections: read, answered, bounded in number and time, closed. No rule of the registry. */
 #pragma once
 
 #include <netinet/in.h>
@@ -27,7 +27,7 @@ typedef enum ConnKind {
 typedef struct ConnOptions {
         uint64_t packet_timeout_usec;
         size_t n_conns_max; /* P6: beyond it the oldest unregistered one is shed */
-        unsigned delay_accept_sec, delay_write_sec; /* stock epmd's, for tests of clients */
+        unsigned delay_write_sec; /* stock epmd's, for tests of clients */
 } ConnOptions;
 
 typedef struct ConnHandler {
@@ -46,13 +46,13 @@ int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const Co
 Conns *conns_free(Conns *conns);
 DEFINE_CLEANUP(Conns *, conns_free)
 
-/* Takes `*fd`, a listening non-blocking socket, on success. `port` (host order) is what clients of it are
- * told is EPMD's port. */
-int conns_add_listener(Conns *conns, int *fd, ConnKind kind, uint16_t port);
+/* Takes `fd`, a connection that was just accepted (non-blocking), and serves it. `port` (host order) is what
+ * the client is told is EPMD's port. */
+void conns_take(Conns *conns, int fd, ConnKind kind, uint16_t port, const SocketAddress *peer);
+/* Makes room by closing the oldest connection that no node stands behind; false: there is none. */
+bool conns_shed_oldest(Conns *conns);
 size_t conns_n(const Conns *conns);
 size_t conns_n_max(const Conns *conns);
-/* Stops accepting, for the way out. */
-void conns_close_listeners(Conns *conns);
 /* Closes those who still read `blob` (P6). */
 void conns_shed_readers_of(Conns *conns, const Blob *blob);
 

@@ -21,12 +21,12 @@
 #include "evidence/holder.h"
 #include "log.h"
 
-typedef union SocketAddress {
+typedef union AnyAddress {
         struct sockaddr sa;
         struct sockaddr_in in;
         struct sockaddr_in6 in6;
         struct sockaddr_un un;
-} SocketAddress;
+} AnyAddress;
 
 void listen_sockets_unlink(ListenSockets *sockets) {
         for (size_t i = 0; i < sockets->n_sockets; i++) {
@@ -97,7 +97,7 @@ static int set_nonblocking_cloexec(int fd) {
 
 /* Says what is wrong with a descriptor, or NULL and fills `ret`. */
 static const char *identify_passed(int fd, ListenSocket *ret) {
-        SocketAddress address;
+        AnyAddress address;
         socklen_t n_address = sizeof address;
 
         if (sd_is_socket(fd, AF_UNSPEC, 0, -1) <= 0)
@@ -209,7 +209,7 @@ bool listen_address_covers(const ListenAddress *wide, const ListenAddress *narro
         return address_is_any(&wide->address) || address_equal(&wide->address, &narrow->address);
 }
 
-static socklen_t make_sockaddr(const Address *address, uint16_t port, bool ipv4, SocketAddress *ret) {
+static socklen_t make_sockaddr(const Address *address, uint16_t port, bool ipv4, AnyAddress *ret) {
         memset(ret, 0, sizeof *ret);
         if (ipv4) {
                 ret->in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
@@ -223,7 +223,7 @@ static socklen_t make_sockaddr(const Address *address, uint16_t port, bool ipv4,
 
 static int open_listener(const ListenAddress *wanted, ListenFamily family) {
         _cleanup_(close_fdp) int fd = -1;
-        SocketAddress sockaddr;
+        AnyAddress sockaddr;
         socklen_t n = make_sockaddr(&wanted->address, wanted->port, family == LISTEN_IPV4, &sockaddr);
         const int on = 1, v6only = family == LISTEN_IPV6;
 

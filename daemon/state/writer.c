@@ -52,6 +52,8 @@ struct Writer {
         Wake wake;
         uint32_t creations; /* P5: the latest mark that was found or asked for */
 
+        bool had_mark;      /* the lock file is of an earlier run: a registry was here */
+        bool is_strange;    /* what is at the path is not ours to move, nor to leave marks beside */
         bool is_locked_out; /* another daemon has the registry */
         bool has_told;      /* something was loaded, or nothing could be */
         bool has_loaded;    /* the rows of this run's first file were handed over */
@@ -122,6 +124,7 @@ static int ensure_lock(Writer *writer) {
                 channel_notice(writer->channel, "the lock file %s was deleted or replaced",
                                writer->lock_path);
         if (r == 0) {
+                writer->had_mark = writer->had_mark || lockfile_creations(writer->lock) != 0;
                 writer->creations =
                         creation_later(writer->creations, lockfile_creations(writer->lock));
                 /* Another daemon may have come and gone meanwhile. */
@@ -144,7 +147,8 @@ static int ensure_lock(Writer *writer) {
  * is no failure if this one cannot be written. */
 static void note_creations(Writer *writer) {
         writer->creations = creation_later(writer->creations, writer->group.reserved_until);
-        (void)lockfile_raise_creations(writer->lock, writer->creations);
+        if (!writer->is_strange)
+                (void)lockfile_raise_creations(writer->lock, writer->creations);
 }
 
 /* --- opening -------------------------------------------------------------------------------- */
@@ -218,6 +222,11 @@ static void want_check(Writer *writer) {
         writer->needs_check = true;
         writer->n_check_interruptions = 0;
         writer->check_at = now_usec(CLOCK_MONOTONIC) + CHECK_USEC;
+}
+
+/* What cannot be written into such a file was dropped, knowingly. */
+static bool is_served_around(const Writer *writer, int r) {
+        return writer->is_strange || r == DATABASE_E_TOO_NEW || r == DATABASE_E_FOREIGN;
 }
 
 static int ensure_open(Writer *writer) {
@@ -418,7 +427,7 @@ static void begin_anew_after_loss(Writer *writer) {
 static bool is_ours(const Writer *writer, const char *path) {
         const char *suffix = strrchr(path, '.');
 
-        return writer->has_loaded || lockfile_creations(writer->lock) != 0 ||
+        return writer->has_loaded || writer->had_mark ||
                (suffix && strcmp(suffix, ".db") == 0);
 }
 
@@ -439,6 +448,7 @@ static void set_aside(Writer *writer) {
                 snprintf(writer->detail, sizeof writer->detail,
                          "%s is no registry, and none was there before: it is left alone",
                          writer->path);
+                writer->is_strange = true;
                 serve_around(writer);
                 return;
         }
@@ -571,6 +581,6 @@ void *writer_run(void *userdata) {
                 database_close_cleanly(writer->database);
         database_close(writer->database);
         writer->lock = lockfile_release(writer->lock);
-        channel_publish_end(writer->channel, r == 0);
+        channel_publish_end(writer->channel, r == 0 || is_served_around(writer, r));
         return NULL;
 }
