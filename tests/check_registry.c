@@ -12,20 +12,27 @@
 #define UID_A ((uid_t)1000)
 #define UID_B ((uid_t)1001)
 
+/* Where so many are made that ck_assert(), which notes each of them in a file, would take most of the time. */
+#define must(condition)                                  \
+        do {                                             \
+                if (!(condition))                        \
+                        ck_abort_msg("%s", #condition);  \
+        } while (0)
+
 /* Something that a connection can be; never looked into. */
 static int connections[4];
 
 static Registry *make_registry(size_t n_nodes_max, size_t n_nodes_per_uid_max) {
         Registry *registry = NULL;
 
-        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ n_nodes_max, n_nodes_per_uid_max }), 0);
+        must(registry_new(&registry, &(RegistryLimits){ n_nodes_max, n_nodes_per_uid_max }) == 0);
         return registry;
 }
 
 static Address make_address(const char *text) {
         Address address;
 
-        ck_assert_int_eq(address_parse(text, &address), 0);
+        must(address_parse(text, &address) == 0);
         return address;
 }
 
@@ -64,11 +71,11 @@ static unsigned carry(Registry *registry, const Event *event, Reply *ret_reply) 
                 uint64_t revision = registry_revision(registry);
 
                 r = registry_decide(registry, event, &change, ret_reply);
-                ck_assert_int_ge(r, 0);
-                ck_assert_uint_eq(registry_revision(registry), revision);
+                must(r >= 0);
+                must(registry_revision(registry) == revision);
                 if (change.kind != CHANGE_NONE) {
                         registry_apply(registry, &change);
-                        ck_assert_uint_eq(registry_revision(registry), revision + 1);
+                        must(registry_revision(registry) == revision + 1);
                         n_changes++;
                 }
         } while (r == REGISTRY_E_AGAIN);
@@ -79,8 +86,8 @@ static Node *must_register(Registry *registry, const Event *event) {
         Reply reply;
 
         carry(registry, event, &reply);
-        ck_assert_int_eq(reply.refusal, REFUSAL_NONE);
-        ck_assert_ptr_nonnull(reply.node);
+        must(reply.refusal == REFUSAL_NONE);
+        must(reply.node);
         return reply.node;
 }
 
@@ -509,7 +516,7 @@ START_TEST(test_a_32_bit_creation_is_never_given_twice) {
         uint8_t *seen = calloc(1, N);
         Registry *registry = make_registry(10, 10);
 
-        ck_assert_ptr_nonnull(seen);
+        must(seen);
         registry_advance_creation(registry, 1700000000);
         for (unsigned i = 0; i < N; i++) {
                 uint32_t creation;
@@ -517,10 +524,10 @@ START_TEST(test_a_32_bit_creation_is_never_given_twice) {
                 if (registry_wants_creations(registry))
                         registry_reserve_creations(registry);
                 creation = come_and_go(registry, i % 2 ? "a" : "b", 6);
-                ck_assert_uint_lt(creation, registry_reserved_creation(registry));
-                ck_assert_uint_ge(creation, 1700000000);
-                ck_assert_uint_lt(creation - 1700000000, N);
-                ck_assert_uint_eq(seen[creation - 1700000000]++, 0);
+                must(creation < registry_reserved_creation(registry));
+                must(creation >= 1700000000);
+                must(creation - 1700000000 < N);
+                must(seen[creation - 1700000000]++ == 0);
         }
         registry_free(registry);
         free(seen);
@@ -535,11 +542,11 @@ START_TEST(test_creations_of_mixed_widths_are_not_given_twice_either) {
                 uint32_t creation = come_and_go(registry, "a", i % 3 ? 6 : 5);
 
                 if (i % 3 == 0) {
-                        ck_assert_uint_ge(creation, 1);
-                        ck_assert_uint_le(creation, 3);
+                        must(creation >= 1);
+                        must(creation <= 3);
                         continue;
                 }
-                ck_assert_uint_gt(creation, last);
+                must(creation > last);
                 last = creation;
         }
         registry_free(registry);
@@ -596,18 +603,18 @@ START_TEST(test_a_block_of_creations_is_wanted_when_half_of_the_last_is_used) {
 
                 if (registry_wants_creations(registry)) {
                         reserved = registry_reserve_creations(registry);
-                        ck_assert_uint_eq(reserved, registry_reserved_creation(registry));
-                        ck_assert_uint_eq(n_creations_between(next, reserved), CREATION_BLOCK);
-                        ck_assert_uint_ge(reserved, CREATION_MIN);
+                        must(reserved == registry_reserved_creation(registry));
+                        must(n_creations_between(next, reserved) == CREATION_BLOCK);
+                        must(reserved >= CREATION_MIN);
                         ck_assert(!registry_wants_creations(registry));
                         n_reservations++;
                 }
                 reserved = registry_reserved_creation(registry);
-                ck_assert_uint_ge(n_creations_between(next, reserved), CREATION_BLOCK / 2);
-                ck_assert_uint_eq(come_and_go(registry, "a", 6), next);
+                must(n_creations_between(next, reserved) >= CREATION_BLOCK / 2);
+                must(come_and_go(registry, "a", 6) == next);
         }
         /* one at first, then one each 501 registrations */
-        ck_assert_uint_eq(n_reservations, 6);
+        must(n_reservations == 6);
         registry_free(registry);
 }
 END_TEST
@@ -648,16 +655,16 @@ START_TEST(test_a_16_bit_creation_is_1_to_3_and_not_the_previous_one_of_its_name
         for (unsigned i = 0; i < 3000; i++) {
                 uint32_t creation = come_and_go(registry, "old", (uint16_t)(rand_r(&seed) % 6));
 
-                ck_assert_uint_ge(creation, 1);
-                ck_assert_uint_le(creation, 3);
-                ck_assert_uint_ne(creation, last);
+                must(creation >= 1);
+                must(creation <= 3);
+                must(creation != last);
                 n_seen[creation]++;
                 last = creation;
                 for (int n = rand_r(&seed) % 4; n > 0; n--)
                         come_and_go(registry, "other", rand_r(&seed) % 2 ? 6 : 5);
         }
         for (unsigned creation = 1; creation <= 3; creation++)
-                ck_assert_uint_gt(n_seen[creation], 100);
+                must(n_seen[creation] > 100);
         registry_free(registry);
 }
 END_TEST
@@ -855,14 +862,14 @@ START_TEST(test_the_counts_of_many_users_are_kept_apart) {
                                 ck_assert_int_eq(try_register(registry, &event),
                                                  i < 3 ? REFUSAL_NONE : REFUSAL_UID_LIMIT);
                         }
-                ck_assert_uint_eq(registry_n_nodes(registry), N_USERS * 3);
+                must(registry_n_nodes(registry) == N_USERS * 3);
                 for (unsigned user = 0; user < N_USERS; user++)
                         for (unsigned i = 0; i < 3; i++) {
                                 snprintf(name, sizeof name, "n%u-%u", user, i);
                                 tell(registry, EVENT_CONNECTION_ENDED, find(registry, name, "*"));
                         }
         }
-        ck_assert_uint_eq(registry_n_nodes(registry), 0);
+        must(registry_n_nodes(registry) == 0);
         registry_free(registry);
 }
 END_TEST
@@ -1233,9 +1240,9 @@ START_TEST(test_beyond_1000_formers_the_oldest_is_forgotten) {
         for (unsigned i = 0; i < 2500; i++) {
                 snprintf(name, sizeof name, "n%u", i);
                 come_and_go(registry, name, 6);
-                ck_assert_uint_le(n_formers(registry), REGISTRY_FORMERS_MAX);
+                must(n_formers(registry) <= REGISTRY_FORMERS_MAX);
         }
-        ck_assert_uint_eq(n_formers(registry), REGISTRY_FORMERS_MAX);
+        must(n_formers(registry) == REGISTRY_FORMERS_MAX);
         ck_assert_str_eq(registry_oldest_former(registry)->info.name, "n1500");
         registry_free(registry);
 }
@@ -1442,13 +1449,13 @@ static uid_t model_uid(int user) {
 static void model_check_creation(Model *model, const ModelNode *newcomer_, uint32_t creation,
                                  const ModelNode *former) {
         if (newcomer_->version >= NODE_VERSION_CREATION_32) {
-                ck_assert_uint_gt(creation, model->last_creation);
+                must(creation > model->last_creation);
                 model->last_creation = creation;
         } else {
-                ck_assert_uint_ge(creation, 1);
-                ck_assert_uint_le(creation, 3);
+                must(creation >= 1);
+                must(creation <= 3);
                 if (former)
-                        ck_assert_uint_ne(creation, former->creation);
+                        must(creation != former->creation);
         }
 }
 
@@ -1485,11 +1492,11 @@ static void step_register(Model *model, Registry *registry, unsigned *seed) {
                 }
         expected = model_register(model, &node, &returned);
         carry(registry, &event, &reply);
-        ck_assert_int_eq(reply.refusal, expected);
+        must(reply.refusal == expected);
         if (expected != REFUSAL_NONE)
                 return;
         if (returned) {
-                ck_assert_uint_eq(reply.creation, reply.node->creation);
+                must(reply.creation == reply.node->creation);
                 return;
         }
         model_check_creation(model, &node, reply.creation, has_former ? &former : NULL);
@@ -1540,14 +1547,14 @@ static void step_restart(Model *model, Registry **registry) {
         for (int i = 0; i < model->n_formers; i++) {
                 Node *copy = node_copy(model->formers[i].node);
 
-                ck_assert_ptr_nonnull(copy);
-                ck_assert_int_eq(registry_restore_former(next, &copy), 0);
+                must(copy);
+                must(registry_restore_former(next, &copy) == 0);
         }
         for (int i = 0; i < model->n_nodes; i++) {
                 ModelNode *node = model->nodes + i;
                 Node *copy = node_copy(node->node);
 
-                ck_assert_ptr_nonnull(copy);
+                must(copy);
                 node->state = NODE_AWAITED;
                 node->without_limit = node->cookie % 3 != 0;
                 copy->await_until_usec = node->without_limit ? USEC_INFINITE : 12345;
@@ -1567,28 +1574,27 @@ static void assert_same(const Model *model, const Registry *registry) {
         size_t n_in_state[_NODE_STATE_N] = { 0 };
         Node *node = registry_newest(registry), *former = registry_oldest_former(registry);
 
-        ck_assert_uint_eq(registry_n_nodes(registry), (size_t)model->n_nodes);
+        must(registry_n_nodes(registry) == (size_t)model->n_nodes);
         for (int i = model->n_nodes - 1; i >= 0; i--, node = node->older) {
-                ck_assert_ptr_eq(node, model->nodes[i].node);
-                ck_assert_int_eq(node->state, model->nodes[i].state);
-                ck_assert_uint_eq(node->creation, model->nodes[i].creation);
-                ck_assert_uint_eq(node->peer.uid, model_uid(model->nodes[i].user));
+                must(node == model->nodes[i].node);
+                must(node->state == model->nodes[i].state);
+                must(node->creation == model->nodes[i].creation);
+                must(node->peer.uid == model_uid(model->nodes[i].user));
                 n_in_state[node->state]++;
         }
-        ck_assert_ptr_null(node);
+        must(!node);
         for (NodeState state = 0; state < _NODE_STATE_N; state++)
-                ck_assert_uint_eq(registry_n_in_state(registry, state), n_in_state[state]);
+                must(registry_n_in_state(registry, state) == n_in_state[state]);
         for (int i = 0; i < model->n_formers; i++, former = former->newer)
-                ck_assert_ptr_eq(former, model->formers[i].node);
-        ck_assert_ptr_null(former);
+                must(former == model->formers[i].node);
+        must(!former);
 
         for (int name = 0; name < MODEL_NAMES; name++)
                 for (int local = 1; local < MODEL_SCOPES; local++) {
                         const ModelNode *expected = model_find(model, name, local);
                         char text[2] = { (char)('a' + name), 0 };
 
-                        ck_assert_ptr_eq(find(registry, text, model_scopes[local]),
-                                         expected ? expected->node : NULL);
+                        must(find(registry, text, model_scopes[local]) == (expected ? expected->node : NULL));
                 }
         for (uint64_t cookie = 1; cookie < MODEL_LISTENERS; cookie++) {
                 Node *found = registry_find_by_cookie(registry, cookie);
@@ -1596,10 +1602,10 @@ static void assert_same(const Model *model, const Registry *registry) {
                 for (int i = 0; i < model->n_nodes; i++) {
                         if (model->nodes[i].cookie != cookie)
                                 continue;
-                        ck_assert_ptr_eq(found, model->nodes[i].node);
+                        must(found == model->nodes[i].node);
                         found = registry_next_by_cookie(registry, found);
                 }
-                ck_assert_ptr_null(found);
+                must(!found);
         }
 }
 
@@ -1608,7 +1614,7 @@ START_TEST(test_random_events_lead_where_a_model_of_the_rules_says) {
         Model *model = calloc(1, sizeof *model);
         unsigned seed = 1 + (unsigned)_i;
 
-        ck_assert_ptr_nonnull(model);
+        must(model);
         for (unsigned step = 0; step < 5000; step++) {
                 int dice = rand_r(&seed) % 100;
 

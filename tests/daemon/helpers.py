@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lib.epmd_client import receive_all
-from lib.process import built
+from lib.process import build_directory, built
 
 HERE = Path(__file__).resolve().parent
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -55,6 +56,20 @@ def allow_descriptors():
 def descriptor_limit(n):
     """argv to put before the daemon: soft and hard RLIMIT_NOFILE. The process keeps its pid."""
     return ["prlimit", f"--nofile={n}:{n}", "--"]
+
+
+def traced(*args):
+    """argv to put before the daemon: strace with these arguments. The daemon then is a child of what the test has
+    started, and ends with it."""
+    return ["strace", "-f", *map(str, args), "setpriv", "--pdeathsig", "KILL", "--"]
+
+
+def end_traced(daemon):
+    """Kills it: strace passes no signal on. Fine with one that has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+    daemon.wait()
 
 
 # --- what it says of itself -----------------------------------------------------------------------
@@ -143,24 +158,16 @@ def unregister(registration):
 
 
 def compiled(source, *flags):
-    """The path of a program (or, with -shared, a library) compiled from a C file beside the tests; once a process."""
-    key = (source, flags)
-    if key not in _compiled:
-        target = Path(_directory()) / f"{Path(source).stem}-{len(_compiled)}"
-        subprocess.run(
-            ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-o", target, source, *flags],
-            check=True, timeout=60,
-        )
-        _compiled[key] = str(target)
-    return _compiled[key]
-
-
-_compiled = {}
-_directory_object = None
-
-
-def _directory():
-    global _directory_object
-    if _directory_object is None:
-        _directory_object = tempfile.TemporaryDirectory(prefix="rollcall-compiled-")
-    return _directory_object.name
+    """The path of a program (or, with -shared, a library) compiled from a C file. It stays in the build directory, where
+    it is found by the next who wants it."""
+    source = Path(source)
+    directory = build_directory() / "tests"
+    directory.mkdir(exist_ok=True)
+    target = directory / f"for-python-{source.stem}"
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
+            fresh = Path(scratch) / "fresh"
+            gcc = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE"]
+            subprocess.run([*gcc, "-o", fresh, source, *flags], check=True, timeout=60)
+            fresh.replace(target)
+    return str(target)

@@ -531,7 +531,7 @@ def test_one_user_cannot_take_the_room_of_others():
         assert results == [0], "what has ended does not count"
 
 
-def test_one_user_may_by_default_register_half_of_what_the_daemon_holds(narrow):
+def test_one_user_may_by_default_register_half_of_what_the_daemon_holds():
     with Daemon(wrapper=descriptor_limit(256)) as daemon:
         bound = status(daemon)["connections"]["max"]
         most = status(daemon)["nodes"]["max_per_uid"]

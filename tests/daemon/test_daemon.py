@@ -16,7 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from daemon.helpers import closing_all, counter, cpu_seconds, is_degraded, names_on_disk, needs_root, status, unregister
+from daemon.helpers import (
+    closing_all,
+    counter,
+    cpu_seconds,
+    end_traced,
+    is_degraded,
+    names_on_disk,
+    needs_root,
+    status,
+    traced,
+    unregister,
+)
 from lib.daemon import Daemon, NotReady, StockEpmd, free_port, run_rollcalld
 from lib.epmd_client import EpmdClient, alive2, frame, receive_all
 from lib.netns import Namespace
@@ -207,33 +218,22 @@ def test_machine_whose_ipv6_is_disabled():
                 assert daemon.client.names() == []
 
 
-@contextlib.contextmanager
-def traced(network, trace, *args):
-    """A daemon under strace, which passes no signal on to what it runs."""
-    strace = [*network.prefix, "strace", "-o", str(trace), "-e", "trace=socket", *args]
-    with Daemon(port=4369, listen=False, wrapper=strace) as daemon:
-        daemon.client.network = network
-        try:
-            yield daemon
-        finally:
-            for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split():
-                os.kill(int(pid), signal.SIGTERM)
-            daemon.wait()
-
-
 @needs_root
 def test_machine_without_ipv6():
     """socket(AF_INET6) fails with EAFNOSUPPORT, as where the module is missing."""
     with Namespace() as network, tempfile.TemporaryDirectory() as directory:
         trace = Path(directory) / "trace"
-        with traced(network, trace):
-            pass
-        calls = [line for line in trace.read_text().splitlines() if line.startswith("socket(")]
+        strace = ["-o", trace, "-e", "trace=socket"]
+        with Daemon(port=4369, listen=False, wrapper=network.prefix + traced(*strace)) as daemon:
+            end_traced(daemon)
+        calls = re.findall(r"socket\(.*", trace.read_text())
         first = 1 + next(i for i, call in enumerate(calls) if "AF_INET6" in call)
-        with traced(network, trace, "-e", f"inject=socket:error=EAFNOSUPPORT:when={first}") as daemon:
-            assert daemon.client.names() == []
+        strace += ["-e", f"inject=socket:error=EAFNOSUPPORT:when={first}"]
+        with Daemon(port=4369, listen=False, wrapper=network.prefix + traced(*strace)) as daemon:
+            assert EpmdClient(4369, network=network).names() == []
             with pytest.raises(ConnectionRefusedError):
                 EpmdClient(4369, "::1", network=network).connect()
+            end_traced(daemon)
 
 
 @needs_root

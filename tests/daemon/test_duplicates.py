@@ -18,7 +18,7 @@ from lib.process import wait_for
 
 def run_pairs(port, n_clients, n_pairs, *more):
     """(refused, failed in another way)"""
-    argv = [compiled(str(HERE / "pairs.c"), "-pthread"), port, n_clients, n_pairs, *more]
+    argv = [compiled(HERE / "pairs.c", "-pthread"), port, n_clients, n_pairs, *more]
     done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, check=True, timeout=300)
     words = done.stdout.split()
     return int(words[1]), int(words[3])

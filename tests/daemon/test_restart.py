@@ -265,19 +265,18 @@ def n_lost_announcements(daemon):
 
 def test_more_listeners_that_close_than_the_kernel_can_announce(daemon):
     """What is lost of its announcements is made good by asking about every node."""
+    if int(Path("/proc/sys/net/core/rmem_max").read_text()) > 5 * 1024 * 1024:
+        pytest.skip("the kernel's queue may hold more than we want to send")
     with closing_all() as nodes:
         nodes += [daemon.client.register(f"n{i}", listen=True) for i in range(400)]
         daemon.kill9()
         daemon.start()
         assert len(first_answer(daemon)) == 400
         daemon.signal(signal.SIGSTOP)
-        for _ in range(400):
-            for _ in range(200):
-                socket.create_server(("127.0.0.1", 0)).close()
-            if n_lost_announcements(daemon):
-                break
-        else:
-            pytest.skip("the kernel's queue holds more than 80,000 announcements")
+        for _ in range(25000):
+            socket.create_server(("127.0.0.1", 0)).close()
+        # The kernel sends them when it has time.
+        wait_for(lambda: n_lost_announcements(daemon), "announcements that find no room")
         lost = n_lost_announcements(daemon)
         for node in nodes[100:]:
             node.close()
