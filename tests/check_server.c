@@ -181,6 +181,24 @@ static void expect_names(Daemon *daemon, const char *names) {
         ask(daemon, "n", 1, expected, 4 + strlen(names));
 }
 
+/* Until the daemon has seen that the last one has closed its connection. */
+static void wait_until_nobody_is_registered(Daemon *daemon) {
+        uint64_t began = test_now();
+        size_t n_heard;
+
+        do {
+                int fd = connect_to("127.0.0.1", daemon->port);
+                Heard heard = { 0 };
+
+                say_request(fd, "n", 1);
+                ck_assert(RUN_UNTIL(daemon->event, hear(fd, &heard), LONG_USEC));
+                n_heard = heard.n_data;
+                heard_done(&heard);
+                close(fd);
+        } while (n_heard > 4 && test_now() - began < LONG_USEC);
+        ck_assert_uint_eq(n_heard, 4);
+}
+
 static int register_at(Daemon *daemon, const char *name, uint16_t port) {
         uint8_t body[64] = { 'x', (uint8_t)(port >> 8), (uint8_t)port, 'M', 0, 0, 6, 0, 5, 0, (uint8_t)strlen(name) };
         int fd = connect_to("127.0.0.1", daemon->port);
@@ -237,6 +255,7 @@ START_TEST(test_a_granted_kill_ends_it) {
         ask(daemon, "k", 1, "NO", 2);
         expect_names(daemon, "name a at port 4000\n");
         close(fd);
+        wait_until_nobody_is_registered(daemon);
         ask(daemon, "k", 1, "OK", 2);
         /* The port is free by then: a successor can start at once. */
         ck_assert_int_lt(try_connect_from(NULL, "127.0.0.1", daemon->port), 0);
@@ -301,26 +320,20 @@ END_TEST
 
 START_TEST(test_a_second_daemon_does_not_take_a_file_that_is_in_use) {
         Daemon *daemon = daemon_new(), *second = daemon_new();
-        char pid[32];
+        const char *state = usual_words(daemon)[3];
+        char pid[32], listen[32];
         int status = 0;
 
         must_start(daemon, usual_words(daemon));
-        strcpy(second->directory, daemon->directory);
-        ck_assert(!daemon_start(second, WORDS("--listen", "127.0.0.1:1", "--state", usual_words(daemon)[3], "--control", "none",
-                                              "--port", "1"),
-                                -1, &status));
+        snprintf(listen, sizeof listen, "127.0.0.1:%u", second->port);
+        ck_assert(!daemon_start(second, WORDS("--listen", listen, "--state", state, "--control", "none"), -1, &status));
         ck_assert(WIFEXITED(status));
         ck_assert_int_eq(WEXITSTATUS(status), 1);
         snprintf(pid, sizeof pid, "%ld", (long)daemon->pid);
         ck_assert_msg(strstr(daemon_log(second), pid) != NULL, "log: %s", daemon_log(second));
 
         /* where it was not insisted on, memory will do, loudly */
-        {
-                char listen[32];
-
-                snprintf(listen, sizeof listen, "127.0.0.1:%u", second->port);
-                must_start(second, WORDS("--listen", listen, "--state-if-free", usual_words(daemon)[3], "--control", "none"));
-        }
+        must_start(second, WORDS("--listen", listen, "--state-if-free", state, "--control", "none"));
         expect_names(second, "");
         ck_assert_ptr_nonnull(strstr(daemon_log(second), "memory"));
         expect_names(daemon, "");
