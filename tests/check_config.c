@@ -150,6 +150,55 @@ START_TEST(test_options_are_taken) {
 }
 END_TEST
 
+START_TEST(test_the_least_and_the_greatest_numbers_are_taken) {
+        Parsed parsed;
+
+        parse(&parsed,
+              WORDS("--port", "1", "--history-days", "1", "--history-rows", "1", "--history-per-name", "1",
+                    "--max-nodes-per-uid", "1", "--packet-timeout", "1"),
+              NULL);
+        ck_assert_str_eq(parsed.said, "");
+        ck_assert_uint_eq(parsed.config.port, 1);
+        ck_assert_uint_eq(parsed.config.history_days, 1);
+        ck_assert_uint_eq(parsed.config.packet_timeout_usec, USEC_PER_SEC);
+        config_done(&parsed.config);
+
+        parse(&parsed,
+              WORDS("--port", "65535", "--history-days", "36500", "--max-nodes-per-uid", "2147483647",
+                    "--packet-timeout", "1000000", "--delay-accept", "0", "--ready-fd", "0"),
+              NULL);
+        ck_assert_str_eq(parsed.said, "");
+        ck_assert_uint_eq(parsed.config.port, 65535);
+        ck_assert_uint_eq(parsed.config.history_days, 36500);
+        ck_assert_uint_eq(parsed.config.n_nodes_per_uid_max, 2147483647);
+        ck_assert_uint_eq(parsed.config.packet_timeout_usec, 1000000 * USEC_PER_SEC);
+        ck_assert_int_eq(parsed.config.ready_fd, 0);
+        config_done(&parsed.config);
+}
+END_TEST
+
+/* Without effect on passed sockets, which the log then says. */
+START_TEST(test_it_is_remembered_whether_addresses_and_port_were_asked_for) {
+        static const struct {
+                const char *const words[3], *const environment[2];
+                bool has_listen, has_port;
+        } asked[] = {
+                { { NULL }, { NULL }, false, false },
+                { { "--listen", "127.0.0.1" }, { NULL }, true, false },
+                { { "--port", "5000" }, { NULL }, false, true },
+                { { NULL }, { "ERL_EPMD_PORT=5000" }, false, true },
+        };
+        Parsed parsed;
+
+        for (size_t i = 0; i < ELEMENTS(asked); i++) {
+                parse(&parsed, asked[i].words, asked[i].environment);
+                ck_assert_int_eq(parsed.config.has_listen, asked[i].has_listen);
+                ck_assert_int_eq(parsed.config.has_port, asked[i].has_port);
+                config_done(&parsed.config);
+        }
+}
+END_TEST
+
 static const struct {
         const char *word;
         int priority;
@@ -431,6 +480,7 @@ static const struct {
         { { "--no-state", "--state-if-free", "/a" }, { NULL }, { "--state-if-free" } },
         { { "--state-if-free", "/a", "--state", "/a" }, { NULL }, { "--state-if-free" } },
         { { "--history-days", "0" }, { NULL }, { "--history-days" } },
+        { { "--history-days", "36501" }, { NULL }, { "--history-days", "36501" } },
         { { "--history-days", "many" }, { NULL }, { "--history-days", "many" } },
         { { "--history-rows", "-5" }, { NULL }, { "--history-rows" } },
         { { "--history-per-name", "1.5" }, { NULL }, { "--history-per-name" } },
@@ -518,6 +568,8 @@ Suite *suite(void) {
 
         tcase_add_test(tcase, test_without_options_everything_has_its_default);
         tcase_add_test(tcase, test_options_are_taken);
+        tcase_add_test(tcase, test_the_least_and_the_greatest_numbers_are_taken);
+        tcase_add_test(tcase, test_it_is_remembered_whether_addresses_and_port_were_asked_for);
         tcase_add_test(tcase, test_every_level_and_format_of_the_log_has_a_word);
         tcase_add_loop_test(tcase, test_it_listens_where_options_then_the_environment_say, 0, ELEMENTS(listens));
         tcase_add_test(tcase, test_the_variable_for_addresses_is_remembered_for_the_log);

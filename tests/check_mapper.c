@@ -351,9 +351,20 @@ START_TEST(test_each_request_is_counted_once) {
         ask_and_expect(world, "k", "NO");
         ask_and_expect(world, "z", "");
         ask_and_expect(world, "?", "");
+        for (int i = 0; i < 3; i++) {
+                int list_fd = world_connect(world);
+                Heard heard = { 0 };
+
+                say_request(list_fd, i ? "d" : "n", 1);
+                ck_assert(RUN_UNTIL(world->event, hear(list_fd, &heard), LONG_USEC));
+                heard_done(&heard);
+                close(list_fd);
+        }
         close(fd);
         turn(world->event);
-        ck_assert_uint_eq(world->counters.n_accepted, 8);
+        ck_assert_uint_eq(world->counters.n_accepted, 11);
+        ck_assert_uint_eq(world->counters.n_names, 1);
+        ck_assert_uint_eq(world->counters.n_dump, 2);
         ck_assert_uint_eq(world->counters.n_alive2, 1);
         ck_assert_uint_eq(world->counters.n_port2, 3);
         ck_assert_uint_eq(world->counters.n_lookups_missed, 2);
@@ -364,6 +375,73 @@ START_TEST(test_each_request_is_counted_once) {
         ck_assert_uint_eq(world->counters.n_registered, 1);
         ck_assert_uint_eq(world->counters.n_ended, 1);
         ck_assert_uint_eq(world->counters.n_denied, 0);
+        world_free(world);
+}
+END_TEST
+
+/* --- what the log says ---------------------------------------------------------------------------------- */
+
+#define assert_says(said, part) ck_assert_msg(strstr((said), (part)) != NULL, "'%s' is not in: %s", (part), (said))
+
+START_TEST(test_a_refusal_tells_who_holds_the_name) {
+        World *world = world_new(NULL);
+        int node_fd = register_node(world, "a", 4000, NULL), fd = world_connect(world);
+        char said[4096], part[128];
+
+        log_init(LOG_FORMAT_PLAIN, LOG_INFO, 0);
+        CATCH_STDERR(said, ask_to_register(world, fd, "a", 4001));
+        assert_says(said, "a at port 4001 is refused");
+        snprintf(part, sizeof part, "held (up) at port 4000 by uid %u", getuid());
+        assert_says(said, part);
+        assert_says(said, "since 20");
+        close(fd);
+        close(node_fd);
+        world_free(world);
+}
+END_TEST
+
+START_TEST(test_a_refusal_of_a_bad_name_shows_it_without_its_control_characters) {
+        World *world = world_new(NULL);
+        int fd = world_connect(world);
+        char said[4096];
+
+        log_init(LOG_FORMAT_PLAIN, LOG_INFO, 0);
+        CATCH_STDERR(said, ask_to_register(world, fd, "a\nrollcalld: b", 4001));
+        assert_says(said, "a\\x0arollcalld: b at port 4001 is refused: name-control-character\n");
+        ck_assert_ptr_eq(strchr(said, '\n'), said + strlen(said) - 1);
+        close(fd);
+        world_free(world);
+}
+END_TEST
+
+/* As people use `epmd -d` to learn what goes on. */
+START_TEST(test_debugging_shows_each_request_and_its_answer) {
+        World *world = world_new(&(WorldOptions){ .relaxed = true });
+        char said[16384];
+        int fd = -1;
+
+        log_init(LOG_FORMAT_PLAIN, LOG_INFO, 1);
+        CATCH_STDERR(said, {
+                fd = register_node(world, "alpha", 4000, NULL);
+                look_up(world, "alpha");
+                look_up(world, "beta");
+                ask_and_expect(world, "sgamma", "NOEXIST");
+                ask_and_expect(world, "?", "");
+                ask_and_expect(world, "z", "");
+                close(fd);
+                turn(world->event);
+        });
+        no_log();
+        assert_says(said, "got ALIVE2_REQ alpha from 127.0.0.1:");
+        assert_says(said, "registered, creation ");
+        assert_says(said, "got PORT2_REQ alpha from 127.0.0.1:");
+        assert_says(said, ": port 4000\n");
+        assert_says(said, "got PORT2_REQ beta from");
+        assert_says(said, ": no such node\n");
+        assert_says(said, "got STOP_REQ gamma from");
+        assert_says(said, "(63) that is not known");
+        assert_says(said, "(122) that is malformed");
+        assert_says(said, "has closed its connection");
         world_free(world);
 }
 END_TEST
@@ -567,6 +645,51 @@ START_TEST(test_who_may_ask_what_is_decided_by_where_he_asks_from) {
 }
 END_TEST
 
+static unsigned count(const char *text, const char *part) {
+        unsigned n = 0;
+
+        for (; (text = strstr(text, part)); text++)
+                n++;
+        return n;
+}
+
+START_TEST(test_whoever_may_not_ask_is_named_once_and_then_counted) {
+        int outer_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), own_fd;
+        World *world;
+        char said[16384];
+
+        if (unshare(CLONE_NEWNET) < 0) {
+                puts("SKIP: a network namespace of its own is needed");
+                close(outer_fd);
+                return;
+        }
+        own_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        ck_assert(add_address("lo", "127.0.0.1"));
+        ck_assert(add_address("lo:1", "10.9.9.1"));
+        ck_assert(add_address("lo:2", "10.9.9.2"));
+        ck_assert(add_address("lo:3", "10.9.9.3"));
+        world = world_in_namespace(own_fd, outer_fd, ASKER_FOREIGN, 0);
+        log_init(LOG_FORMAT_PLAIN, LOG_INFO, 0);
+        CATCH_STDERR(said, {
+                for (int i = 0; i < 5; i++) {
+                        ck_assert(!is_answered(world, "10.9.9.2", "10.9.9.1", questions + 1));
+                        ck_assert(!is_answered(world, "10.9.9.3", "10.9.9.1", questions + 2));
+                }
+        });
+        no_log();
+        ck_assert_uint_eq(count(said, "10.9.9.2:"), 1);
+        ck_assert_uint_eq(count(said, "10.9.9.3:"), 1);
+        assert_says(said, "NAMES_REQ");
+        assert_says(said, "DUMP_REQ");
+        ck_assert_uint_eq(count(said, "\n"), 2);
+        ck_assert_uint_eq(world->counters.n_denied, 10);
+        world_free(world);
+        ck_assert_int_eq(setns(outer_fd, CLONE_NEWNET), 0);
+        close(own_fd);
+        close(outer_fd);
+}
+END_TEST
+
 Suite *suite(void) {
         Suite *suite = suite_create("mapper");
         TCase *tcase = tcase_create("requests");
@@ -599,6 +722,14 @@ Suite *suite(void) {
         tcase_set_timeout(tcase, 60);
         tcase_add_test(tcase, test_readers_of_too_many_old_listings_are_shed_and_nobody_else_is_kept_waiting);
         tcase_add_loop_test(tcase, test_who_may_ask_what_is_decided_by_where_he_asks_from, 0, ELEMENTS(rules));
+        tcase_add_test(tcase, test_whoever_may_not_ask_is_named_once_and_then_counted);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("words");
+        tcase_set_timeout(tcase, 60);
+        tcase_add_test(tcase, test_a_refusal_tells_who_holds_the_name);
+        tcase_add_test(tcase, test_a_refusal_of_a_bad_name_shows_it_without_its_control_characters);
+        tcase_add_test(tcase, test_debugging_shows_each_request_and_its_answer);
         suite_add_tcase(suite, tcase);
         return suite;
 }

@@ -124,6 +124,18 @@ START_TEST(test_an_address_that_is_none_is_an_error) {
                   -ENAMETOOLONG },
         };
 
+        /* with room for all but the NUL, and for all */
+        for (size_t n = sizeof ((struct sockaddr_un *)NULL)->sun_path; n > 106; n--) {
+                char path[200];
+                Notify *notify = NULL;
+
+                memset(path, 'x', n);
+                path[0] = '/';
+                path[n] = 0;
+                setenv("NOTIFY_SOCKET", path, 1);
+                ck_assert_int_eq(notify_new(&notify), n == 108 ? -ENAMETOOLONG : 0);
+                notify_free(notify);
+        }
         for (size_t i = 0; i < ELEMENTS(bad); i++) {
                 Notify *notify = NULL;
 

@@ -425,6 +425,41 @@ START_TEST(test_a_node_that_returns_with_other_words_is_another_node) {
 }
 END_TEST
 
+static const struct {
+        const char *was, *is;
+        size_t n;
+        bool is_itself;
+} extras[] = {
+        { "", "", 0, true },
+        { "xy", "xy", 2, true },
+        { "x\0y", "x\0y", 3, true },
+        { "x\0y", "x\0z", 3, false },
+        { "xy", "zy", 2, false },
+};
+
+START_TEST(test_what_a_node_says_beside_is_compared_whole) {
+        Registry *registry = make_registry(10, 10);
+        Event event = newcomer_at("a", "*", HOLDER_COOKIE);
+        Node *node;
+        Reply reply;
+
+        event.info.extra = (const uint8_t *)extras[_i].was;
+        event.info.n_extra = extras[_i].n;
+        node = node_new(&event.info);
+        ck_assert_ptr_nonnull(node);
+        node->listener = event.listener;
+        node->creation = 1234;
+        node->serial = 1;
+        node->await_until_usec = USEC_INFINITE;
+        restore(registry, node);
+        event.info.extra = (const uint8_t *)extras[_i].is;
+        carry(registry, &event, &reply);
+        ck_assert_int_eq(reply.refusal, REFUSAL_NONE);
+        ck_assert_int_eq(reply.creation == 1234, extras[_i].is_itself);
+        registry_free(registry);
+}
+END_TEST
+
 /* --- how registrations end ---------------------------------------------------------------------- */
 
 static const struct {
@@ -1119,7 +1154,22 @@ START_TEST(test_newcomers_come_after_all_that_were_restored) {
 
         restore(registry, former_node("a", 5, 77));
         restore(registry, former_node("b", 6, 76));
+        ck_assert_uint_eq(registry_revision(registry), 2);
         ck_assert_uint_eq(must_register(registry, &event)->serial, 78);
+        event = newcomer("d");
+        ck_assert_uint_eq(must_register(registry, &event)->serial, 79);
+        registry_free(registry);
+}
+END_TEST
+
+START_TEST(test_serials_go_on_behind_the_highest_that_was_ever_given) {
+        Registry *registry = make_registry(10, 10);
+        Event a = newcomer("a"), b = newcomer("b");
+
+        registry_advance_serial(registry, 500);
+        ck_assert_uint_eq(must_register(registry, &a)->serial, 501);
+        registry_advance_serial(registry, 400);
+        ck_assert_uint_eq(must_register(registry, &b)->serial, 502);
         registry_free(registry);
 }
 END_TEST
@@ -1644,6 +1694,7 @@ static void add_rules(Suite *suite) {
         tcase_add_loop_test(tcase, test_a_newcomer_is_refused_replaces_or_returns_by_the_evidence, 0,
                             ELEMENTS(conflicts));
         tcase_add_loop_test(tcase, test_a_node_that_returns_with_other_words_is_another_node, 0, 6);
+        tcase_add_loop_test(tcase, test_what_a_node_says_beside_is_compared_whole, 0, ELEMENTS(extras));
         tcase_add_loop_test(tcase, test_what_happens_to_a_node_follows_from_its_state, 0, ELEMENTS(ends));
         tcase_add_test(tcase, test_the_revision_grows_with_changes_and_only_with_them);
         tcase_add_test(tcase, test_every_refusal_has_a_word_of_its_own);
@@ -1705,6 +1756,7 @@ static void add_start(Suite *suite) {
 
         tcase_add_test(tcase, test_a_restored_node_is_awaited_and_keeps_its_facts);
         tcase_add_test(tcase, test_newcomers_come_after_all_that_were_restored);
+        tcase_add_test(tcase, test_serials_go_on_behind_the_highest_that_was_ever_given);
         tcase_add_loop_test(tcase, test_a_name_that_is_taken_is_not_restored_and_stays_the_callers, 0,
                             ELEMENTS(restores));
         tcase_add_test(tcase, test_a_former_that_is_known_or_registered_is_not_restored_and_stays_the_callers);

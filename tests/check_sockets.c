@@ -215,23 +215,6 @@ START_TEST(test_specific_addresses_stand_side_by_side_on_one_port) {
 }
 END_TEST
 
-/* Runs `statement` with stderr caught in `said`. */
-#define CATCH_STDERR(said, statement)                                                     \
-        do {                                                                              \
-                int before_ = dup(STDERR_FILENO);                                         \
-                int file_ = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);           \
-                ssize_t n_;                                                               \
-                ck_assert_int_ge(file_, 0);                                               \
-                dup2(file_, STDERR_FILENO);                                               \
-                statement;                                                                \
-                dup2(before_, STDERR_FILENO);                                             \
-                close(before_);                                                           \
-                n_ = pread(file_, (said), sizeof(said) - 1, 0);                           \
-                close(file_);                                                             \
-                ck_assert_int_ge(n_, 0);                                                  \
-                (said)[n_] = 0;                                                           \
-        } while (0)
-
 START_TEST(test_a_taken_port_is_told_with_who_has_it_and_what_to_do) {
         int taken_fd = listen_on("127.0.0.1"), r = 0;
         ListenAddress address = listen_address(_i ? "*" : "127.0.0.1", port_of(taken_fd));

@@ -268,6 +268,25 @@ static inline void expect_silence(sd_event *event, int fd) {
         heard_done(&heard);
 }
 
+/* --- words on stderr ---------------------------------------------------------------------------------- */
+
+/* Runs `statement` with stderr caught in `said`. */
+#define CATCH_STDERR(said, statement)                                                     \
+        do {                                                                              \
+                int before_ = dup(STDERR_FILENO);                                         \
+                int file_ = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);           \
+                ssize_t n_;                                                               \
+                ck_assert_int_ge(file_, 0);                                               \
+                dup2(file_, STDERR_FILENO);                                               \
+                statement;                                                                \
+                dup2(before_, STDERR_FILENO);                                             \
+                close(before_);                                                           \
+                n_ = pread(file_, (said), sizeof(said) - 1, 0);                           \
+                close(file_);                                                             \
+                ck_assert_int_ge(n_, 0);                                                  \
+                (said)[n_] = 0;                                                           \
+        } while (0)
+
 /* --- directories -------------------------------------------------------------------------------------- */
 
 static char test_root[32];
