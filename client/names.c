@@ -20,17 +20,17 @@
 #include "text.h"
 #include "util.h"
 
-typedef struct NodeFacts {
+typedef struct NodeRow {
         ControlField
                 name; /* borrows from the answer, as do the other texts; value NULL: not told */
         ControlField state, scope, unit;
         uint64_t since_usec, listener;
         uint64_t port, type, protocol, highest_version, lowest_version, creation, uid;
         bool has_uid, has_listener;
-} NodeFacts;
+} NodeRow;
 
 typedef struct NodeList {
-        NodeFacts *nodes;
+        NodeRow *nodes;
         size_t n_nodes, n_room;
 } NodeList;
 
@@ -40,7 +40,7 @@ static void node_list_done(NodeList *list) {
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-static void take_field(NodeFacts *node, const ControlField *field) {
+static void take_field(NodeRow *node, const ControlField *field) {
         switch (field->tag) {
         case CONTROL_TAG_NAME:
                 node->name = *field;
@@ -87,13 +87,13 @@ static void take_field(NodeFacts *node, const ControlField *field) {
 }
 
 static int node_list_add(NodeList *list, const Record *record) {
-        NodeFacts node = { 0 };
+        NodeRow node = { 0 };
         ControlField field;
         size_t offset = 0;
 
         if (list->n_nodes == list->n_room) {
                 size_t n_room = 2 * list->n_room + 64;
-                NodeFacts *nodes = reallocarray(list->nodes, n_room, sizeof(*nodes));
+                NodeRow *nodes = reallocarray(list->nodes, n_room, sizeof(*nodes));
 
                 if (!nodes)
                         return -ENOMEM;
@@ -115,7 +115,7 @@ static int compare_fields(const ControlField *a, const ControlField *b) {
 
 /* By name, then scope: as the view `nodes` of the registry file. */
 static int compare_nodes(const void *a, const void *b) {
-        const NodeFacts *node_a = a, *node_b = b;
+        const NodeRow *node_a = a, *node_b = b;
         int order = compare_fields(&node_a->name, &node_b->name);
 
         return order != 0 ? order : compare_fields(&node_a->scope, &node_b->scope);
@@ -206,7 +206,7 @@ static char *word_of_type(uint64_t type) {
 }
 
 /* An allocated cell, or NULL on ENOMEM. */
-static char *cell(const NodeFacts *node, Column column) {
+static char *cell(const NodeRow *node, Column column) {
         char when[TEXT_TIME_MAX];
 
         switch (column) {
@@ -256,7 +256,7 @@ static struct libscols_table *table_new(void) {
         return TAKE_PTR(table);
 }
 
-static int table_add(struct libscols_table *table, const NodeFacts *node) {
+static int table_add(struct libscols_table *table, const NodeRow *node) {
         struct libscols_line *line = scols_table_new_line(table, NULL);
 
         if (!line)
@@ -312,7 +312,7 @@ static json_t *type_to_json(uint64_t type) {
         return name ? json_string(name) : json_null();
 }
 
-static json_t *node_to_json(const NodeFacts *node) {
+static json_t *node_to_json(const NodeRow *node) {
         char when[TEXT_TIME_MAX];
 
         return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:I, s:I,"

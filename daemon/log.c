@@ -72,6 +72,13 @@ static const char *const message_ids[_LOG_EVENT_N] = {
         [LOG_EVENT_HEALED] = "78957d84bb17bd1a600961adfe2b5460",
         [LOG_EVENT_REGISTRY_FILE] = "7fb8b90e8a2be45fe1a2b31a7b6c134f",
         [LOG_EVENT_KILL] = "0fbcbe5bc737c920f72ff245e8d76bbf",
+        [LOG_EVENT_NODE_STATE] = "3db634b36da247389feb3040e88ac553",
+        [LOG_EVENT_NODE_RELEASED] = "63ad7554504143929f01a7c951a49e52",
+        [LOG_EVENT_NAME_HELD] = "5a4d7aa61dff4783a0b0af47b5340116",
+        [LOG_EVENT_BUS] = "10c23083cca445cc90360b2e01156850",
+        [LOG_EVENT_FD_STORE] = "069b99eba495482b86fa5474c726db74",
+        [LOG_EVENT_CONFIG] = "7979beb757b14172be0b069927e835bd",
+        [LOG_EVENT_ANNOUNCEMENT] = "98e6097546a44d9eb56b5c05e6ddf6c1",
 };
 
 /* systemd sets JOURNAL_STREAM to the device and inode of the stream it connected. */

@@ -40,6 +40,13 @@ typedef enum LogEvent {
         LOG_EVENT_HEALED,
         LOG_EVENT_REGISTRY_FILE,
         LOG_EVENT_KILL,
+        LOG_EVENT_NODE_STATE,
+        LOG_EVENT_NODE_RELEASED, /* by an operator */
+        LOG_EVENT_NAME_HELD, /* a newcomer waits for a holder that is going */
+        LOG_EVENT_BUS, /* the system bus was lost or is back */
+        LOG_EVENT_FD_STORE,
+        LOG_EVENT_CONFIG, /* the configuration file */
+        LOG_EVENT_ANNOUNCEMENT, /* one that was not accepted */
         _LOG_EVENT_N,
 } LogEvent;
 

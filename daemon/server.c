@@ -178,7 +178,7 @@ static int server_find_listener_fd(const Server *server) {
 static void server_describe(void *userdata, char *text, size_t n_text) {
         const Server *server = userdata;
         size_t n_nodes = registry_n_nodes(server->registry);
-        size_t n_awaited = registry_n_in_state(server->registry, NODE_AWAITED);
+        size_t n_awaited = registry_n_awaited(server->registry);
         const char *reason = ledger_degraded_reason(server->ledger);
         char evidence[160];
 

@@ -31,12 +31,24 @@ typedef enum ControlKind {
         /* requests */
         CONTROL_STATUS = 1,
         CONTROL_NAMES = 2,
+        CONTROL_WHY = 3,      /* NAME, SCOPE? : who holds it, who was refused it, who had it last */
+        CONTROL_HISTORY = 4,  /* NAME?, SINCE?, UNTIL?, CURSOR?: tenures that overlap that time, newest first */
+        CONTROL_AT = 5,       /* AT, CURSOR?: who was registered then */
+        CONTROL_WATCH = 6,    /* NAME? or PREFIX?, SCOPE?, EPOCH? and REVISION? to go on from: see PROTOCOL.md */
+        CONTROL_ANNOUNCE = 7, /* NAME, HOST?, SCOPE?, CREATION?, ANNOUNCED?, PAIR*: also on loopback TCP */
+        CONTROL_RELEASE = 8,  /* NAME, SCOPE? */
         /* records */
         CONTROL_END = 64,
         CONTROL_ERROR = 65,
         CONTROL_STATUS_RECORD = 66,
         CONTROL_NODE_RECORD = 67,
         CONTROL_SOCKET_RECORD = 68,
+        CONTROL_TENURE_RECORD = 69,  /* a registration that has ended: a node's fields, UNTIL, HOW, BY? */
+        CONTROL_REFUSAL_RECORD = 70, /* who was refused a name last: NAME, AT, REASON, PORT, UID?, UNIT? */
+        CONTROL_EPOCH_RECORD = 71,   /* WATCH: forget what you know, here comes all there is: EPOCH, REVISION */
+        CONTROL_SYNCED_RECORD = 72,  /* WATCH: you know all there was at REVISION */
+        CONTROL_GONE_RECORD = 73,    /* WATCH: a tenure record's fields and REVISION: not registered any more */
+        CONTROL_MORE_RECORD = 74,    /* HISTORY, AT: there is more, ask again with this CURSOR */
 } ControlKind;
 
 typedef enum ControlError {
@@ -46,6 +58,9 @@ typedef enum ControlError {
         CONTROL_E_DENIED = 4,
         CONTROL_E_BUSY = 5,
         CONTROL_E_INTERNAL = 6,
+        CONTROL_E_NOT_FOUND = 7,   /* no such node */
+        CONTROL_E_AMBIGUOUS = 8,   /* several nodes have that name: a SCOPE is needed */
+        CONTROL_E_UNAVAILABLE = 9, /* the registry file cannot be read now */
 } ControlError;
 
 const char *control_error_to_string(uint32_t error); /* "malformed", ...; "unknown" for others */
@@ -71,9 +86,31 @@ typedef enum ControlTag {
         CONTROL_TAG_UNIT = 27,     /* text; absent: unknown */
         CONTROL_TAG_LISTENER = 28, /* u64 cookie; absent: no listener is known */
 
+        CONTROL_TAG_STATE_SOURCE = 29, /* text: connection, listener, unit, announcement */
+        CONTROL_TAG_STATE_SINCE = 30,  /* u64 microseconds since 1970 */
+        CONTROL_TAG_UNIT_PID = 31,     /* u32: the main process of its unit; absent: unknown */
+        CONTROL_TAG_HOST = 32,         /* text: the host part of its full name; absent: not announced */
+        CONTROL_TAG_ANNOUNCED = 33,    /* text: ready, draining; absent: nothing */
+        CONTROL_TAG_PAIR = 34,         /* key NUL value; once for each */
+        CONTROL_TAG_AWAITED = 35,      /* u8 1: its connection was lost by our restart */
+        CONTROL_TAG_HELPER = 36,       /* u8 1: a tool's, left out of listings unless asked for */
+        CONTROL_TAG_EVIDENCE_OF_LIFE = 37, /* WHY: text: connection, listener, grace; once for each */
+        CONTROL_TAG_LISTENER_ADDRESS = 38, /* text: what its listener is bound to */
+        CONTROL_TAG_IN_FD_STORE = 39,  /* WHY: u8 1: its connection is in systemd's fd store */
+
         /* CONTROL_SOCKET_RECORD */
         CONTROL_TAG_ADDRESS = 40, /* text */
         CONTROL_TAG_ORIGIN = 41,  /* text: systemd, own */
+
+        /* CONTROL_TENURE_RECORD, CONTROL_REFUSAL_RECORD, requests */
+        CONTROL_TAG_UNTIL = 42,    /* u64 microseconds since 1970 */
+        CONTROL_TAG_HOW = 43,      /* text: left, replaced, released, ... */
+        CONTROL_TAG_BY = 44,       /* text: who did it: "uid 0" */
+        CONTROL_TAG_AT = 45,       /* u64 microseconds since 1970 */
+        CONTROL_TAG_REASON = 46,   /* text: name-taken, name-reserved, ... */
+        CONTROL_TAG_CURSOR = 47,   /* u64, of a CONTROL_MORE_RECORD */
+        CONTROL_TAG_EPOCH = 48,    /* u64 */
+        CONTROL_TAG_PREFIX = 49,   /* text */
 
         /* CONTROL_STATUS_RECORD */
         CONTROL_TAG_PROGRAM_VERSION = 60, /* text */
@@ -98,6 +135,14 @@ typedef enum ControlTag {
         CONTROL_TAG_BOOT_ID = 79,
         CONTROL_TAG_NODES_PER_UID_MAX = 80, /* u64 */
         CONTROL_TAG_BLIND = 81, /* text: why listeners cannot be seen; absent: they can */
+        CONTROL_TAG_N_IN_STATE = 82,   /* u64 value, then the state (text); once for each state that occurs */
+        CONTROL_TAG_FD_STORE_MAX = 83, /* u64; absent: there is no fd store */
+        CONTROL_TAG_FD_STORE_N = 84,   /* u64 connections in it */
+        CONTROL_TAG_FD_STORE_WAITING = 85, /* u64 that are not (yet) */
+        CONTROL_TAG_N_WATCHERS = 86,   /* u64 */
+        CONTROL_TAG_N_HELD = 87,       /* u64 newcomers that wait for a holder that is going */
+        CONTROL_TAG_UNITS_UNSEEN = 88, /* text: why systemd cannot be asked about units; absent: it can */
+        CONTROL_TAG_CONFIG_FILE = 89,  /* text: a configuration file that is in force; once for each */
 } ControlTag;
 
 typedef struct ControlField {

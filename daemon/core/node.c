@@ -51,6 +51,21 @@ static bool is_control_character(uint32_t character) {
         return character < 0x20 || (character >= 0x7f && character <= 0x9f);
 }
 
+/* UTF-8 without control characters. */
+static bool is_plain_text(const char *text, size_t n_text) {
+        const uint8_t *bytes = (const uint8_t *)text;
+
+        for (size_t at = 0; at < n_text;) {
+                uint32_t character;
+                size_t n = utf8_decode(bytes + at, n_text - at, &character);
+
+                if (n == 0 || is_control_character(character))
+                        return false;
+                at += n;
+        }
+        return true;
+}
+
 NodeNameVerdict node_name_check(const char *name, size_t n_name) {
         const uint8_t *bytes = (const uint8_t *)name;
         size_t n_characters = 0;
@@ -95,7 +110,7 @@ Node *node_new(const NodeInfo *info) {
 }
 
 Node *node_copy(const Node *node) {
-        Node *copy = node_new(&node->info);
+        _cleanup_(node_freep) Node *copy = node_new(&node->info);
         NodeInfo info;
 
         if (!copy)
@@ -106,19 +121,144 @@ Node *node_copy(const Node *node) {
         copy->connection = NULL;
         copy->newer = copy->older = NULL;
         copy->unit = NULL;
-        if (node->unit) {
-                copy->unit = strdup(node->unit);
-                if (!copy->unit)
-                        return node_free(copy);
-        }
-        return copy;
+        copy->profile = (NodeProfile){ 0 };
+        if (node->unit && !(copy->unit = strdup(node->unit)))
+                return NULL;
+        if (node_profile_copy(&node->profile, &copy->profile) < 0)
+                return NULL;
+        return TAKE_PTR(copy);
 }
 
 Node *node_free(Node *node) {
-        if (node)
+        if (node) {
                 free(node->unit);
+                node_profile_done(&node->profile);
+        }
         free(node);
         return NULL;
+}
+
+void node_set_facts(Node *node, const NodeFacts *facts, uint64_t now_usec) {
+        NodeState before = node->state;
+
+        node->facts = *facts;
+        node->state = node_state_decide(facts, &node->state_source);
+        if (node->state != before || node->state_since_usec == 0)
+                node->state_since_usec = now_usec;
+}
+
+/* --- what a node announced ------------------------------------------------------------------------ */
+
+void node_profile_done(NodeProfile *profile) {
+        free(profile->host);
+        free(profile->metadata);
+        *profile = (NodeProfile){ 0 };
+}
+
+int node_profile_copy(const NodeProfile *profile, NodeProfile *ret) {
+        NodeProfile copy = { .n_metadata = profile->n_metadata };
+
+        if (profile->host && !(copy.host = strdup(profile->host)))
+                return -ENOMEM;
+        if (profile->n_metadata > 0) {
+                copy.metadata = malloc(profile->n_metadata);
+                if (!copy.metadata) {
+                        free(copy.host);
+                        return -ENOMEM;
+                }
+                memcpy(copy.metadata, profile->metadata, profile->n_metadata);
+        }
+        *ret = copy;
+        return 0;
+}
+
+bool node_profile_equal(const NodeProfile *a, const NodeProfile *b) {
+        if (!a->host != !b->host || (a->host && strcmp(a->host, b->host) != 0))
+                return false;
+        return a->n_metadata == b->n_metadata &&
+               (a->n_metadata == 0 || memcmp(a->metadata, b->metadata, a->n_metadata) == 0);
+}
+
+bool node_profile_next(const NodeProfile *profile, size_t *offset, const char **ret_key, const char **ret_value) {
+        const char *key, *value;
+
+        if (*offset >= profile->n_metadata)
+                return false;
+        key = profile->metadata + *offset;
+        value = key + strlen(key) + 1;
+        *offset = (size_t)(value - profile->metadata) + strlen(value) + 1;
+        *ret_key = key;
+        *ret_value = value;
+        return true;
+}
+
+static bool is_metadata_key(const char *key, size_t n_key) {
+        if (n_key == 0 || n_key > NODE_METADATA_KEY_MAX)
+                return false;
+        for (size_t i = 0; i < n_key; i++) {
+                char c = key[i];
+
+                if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                      c == '_' || c == '-'))
+                        return false;
+        }
+        return true;
+}
+
+/* Where a pair with this key stands or belongs: its offset, and its size if it is there. */
+static size_t node_profile_seek(const NodeProfile *profile, const char *key, size_t n_key, size_t *ret_n_pair,
+                                size_t *ret_n_pairs) {
+        const char *found_key, *found_value;
+        size_t offset = 0, place = profile->n_metadata, n_pair = 0, n_pairs = 0;
+        bool is_past = false;
+
+        for (size_t begin = 0; node_profile_next(profile, &offset, &found_key, &found_value);
+             begin = offset, n_pairs++) {
+                size_t n_found = strlen(found_key);
+                int r = memcmp(found_key, key, n_found < n_key ? n_found : n_key);
+
+                if (is_past || r < 0 || (r == 0 && n_found < n_key))
+                        continue;
+                is_past = true;
+                place = begin;
+                if (r == 0 && n_found == n_key)
+                        n_pair = offset - begin;
+        }
+        *ret_n_pair = n_pair;
+        *ret_n_pairs = n_pairs;
+        return place;
+}
+
+int node_profile_set(NodeProfile *profile, const char *key, size_t n_key, const char *value, size_t n_value) {
+        size_t n_old, n_pairs, n_new = n_key + 1 + n_value + 1, n_after, place;
+        char *metadata;
+
+        if (!is_metadata_key(key, n_key) || n_value > NODE_METADATA_VALUE_MAX || !is_plain_text(value, n_value))
+                return -EINVAL;
+        place = node_profile_seek(profile, key, n_key, &n_old, &n_pairs);
+        if (n_old == 0 && n_pairs >= NODE_METADATA_PAIRS_MAX)
+                return -E2BIG;
+        metadata = malloc(profile->n_metadata - n_old + n_new);
+        if (!metadata)
+                return -ENOMEM;
+        n_after = profile->n_metadata - place - n_old;
+        if (place > 0)
+                memcpy(metadata, profile->metadata, place);
+        memcpy(metadata + place, key, n_key);
+        metadata[place + n_key] = 0;
+        memcpy(metadata + place + n_key + 1, value, n_value);
+        metadata[place + n_new - 1] = 0;
+        if (n_after > 0)
+                memcpy(metadata + place + n_new, profile->metadata + place + n_old, n_after);
+        free(profile->metadata);
+        profile->metadata = metadata;
+        profile->n_metadata = profile->n_metadata - n_old + n_new;
+        return 0;
+}
+
+bool node_host_is_valid(const char *host, size_t n_host) {
+        return n_host > 0 && n_host <= NODE_HOST_BYTES_MAX && is_plain_text(host, n_host) &&
+               !memchr(host, '@', n_host) && !memchr(host, ' ', n_host);
 }
 
 int node_compare_key(const char *name_a, size_t n_a, const Address *scope_a, const char *name_b,
@@ -132,12 +272,6 @@ int node_compare_key(const char *name_a, size_t n_a, const Address *scope_a, con
         return address_compare(scope_a, scope_b);
 }
 
-static const char *const state_words[_NODE_STATE_N] = {
-        [NODE_UP] = "up",
-        [NODE_AWAITED] = "awaited",
-        [NODE_STOPPING] = "stopping",
-};
-
 static const char *const end_words[_NODE_END_N] = {
         [NODE_END_LEFT] = "left",
         [NODE_END_REPLACED] = "replaced",
@@ -146,39 +280,20 @@ static const char *const end_words[_NODE_END_N] = {
         [NODE_END_MACHINE_RESTARTED] = "machine-restarted",
         [NODE_END_DID_NOT_RETURN] = "did-not-return",
         [NODE_END_STOPPED] = "stopped",
+        [NODE_END_RELEASED] = "released",
 };
-
-static int find_word(const char *const *words, size_t n_words, const char *word) {
-        for (size_t i = 0; i < n_words; i++)
-                if (strcmp(words[i], word) == 0)
-                        return (int)i;
-        return -EINVAL;
-}
-
-const char *node_state_to_string(NodeState state) {
-        return state_words[state];
-}
 
 const char *node_end_to_string(NodeEnd end) {
         return end_words[end];
 }
 
-int node_state_from_string(const char *word, NodeState *ret) {
-        int i = find_word(state_words, _NODE_STATE_N, word);
-
-        if (i < 0)
-                return i;
-        *ret = (NodeState)i;
-        return 0;
-}
-
 int node_end_from_string(const char *word, NodeEnd *ret) {
-        int i = find_word(end_words, _NODE_END_N, word);
-
-        if (i < 0)
-                return i;
-        *ret = (NodeEnd)i;
-        return 0;
+        for (NodeEnd end = 0; end < _NODE_END_N; end++)
+                if (strcmp(end_words[end], word) == 0) {
+                        *ret = end;
+                        return 0;
+                }
+        return -EINVAL;
 }
 
 const char *node_type_to_string(uint8_t type) {

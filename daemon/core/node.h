@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "core/address.h"
+#include "core/node_state.h"
 #include "util.h"
 
 #define NODE_NAME_CHARS_MAX 255   /* characters (code points) */
@@ -50,13 +51,6 @@ typedef struct NodePeer {
 
 #define NODE_UID_UNKNOWN ((uid_t)-1)
 
-typedef enum NodeState {
-        NODE_UP,       /* its registering connection is open */
-        NODE_AWAITED,  /* the daemon was restarted; it lives by other evidence until it is back */
-        NODE_STOPPING, /* its connection is open, but the listener that it announced has closed */
-        _NODE_STATE_N,
-} NodeState;
-
 /* Why a node is not registered any more. */
 typedef enum NodeEnd {
         NODE_END_LEFT,          /* its connection ended */
@@ -66,8 +60,22 @@ typedef enum NodeEnd {
         NODE_END_MACHINE_RESTARTED, /* at start: the row is of an earlier boot */
         NODE_END_DID_NOT_RETURN,    /* awaited without a known listener, and the grace is over */
         NODE_END_STOPPED,           /* by a STOP request */
+        NODE_END_RELEASED,          /* by an operator */
         _NODE_END_N,
 } NodeEnd;
+
+/* What a node announced of itself beside its state. Strings are NUL-terminated; NULL: nothing. Owned by
+ * whoever owns the struct. */
+typedef struct NodeProfile {
+        char *host;       /* the host part of its full name: "127.0.0.1", "mail.example.org", "mail" */
+        char *metadata;   /* key NUL value NUL key NUL ...: sorted by key, no key twice */
+        size_t n_metadata; /* bytes */
+} NodeProfile;
+
+#define NODE_HOST_BYTES_MAX 255
+#define NODE_METADATA_PAIRS_MAX 32
+#define NODE_METADATA_KEY_MAX 64    /* bytes: letters, digits, '.', '_', '-' */
+#define NODE_METADATA_VALUE_MAX 256 /* bytes of UTF-8 without control characters */
 
 /* One registration. Owned by the registry; the store and the reconciliation work on copies. */
 typedef struct Node {
@@ -75,15 +83,22 @@ typedef struct Node {
         Address scope; /* the address its listener is bound to; "any" means the scope `*` */
         NodeListener listener;
         NodePeer peer;
-        NodeState state;
+        NodeFacts facts;
+        NodeState state;           /* what follows from the facts: set by node_set_facts() only */
+        NodeSource state_source;
+        uint64_t state_since_usec; /* CLOCK_REALTIME */
         uint32_t creation;
         uint64_t since_usec;       /* CLOCK_REALTIME of the registration; a return does not change it */
-        uint64_t await_until_usec; /* CLOCK_MONOTONIC; NODE_AWAITED only; USEC_INFINITE: until its
+        uint64_t await_until_usec; /* CLOCK_MONOTONIC; if awaited; USEC_INFINITE: until its
                                     * listener closes */
-        void *connection;          /* NODE_UP and NODE_STOPPING: the serve layer's; else NULL */
+        void *connection;          /* if not awaited: the serve layer's; else NULL */
         int connection_fd;         /* for DUMP, as the last thing known; -1: none */
         uint64_t serial;           /* the order of registrations, also across restarts; never 0 */
         char *unit;                /* systemd unit, or NULL: unknown. Owned. */
+        bool is_unit_own;          /* false: it lives under another manager within `unit` */
+        bool is_helper;            /* of a tool, by the patterns of the settings: left out of listings */
+        pid_t unit_pid;            /* the main process of its unit; 0: unknown */
+        NodeProfile profile;
         struct Node *newer, *older; /* the registry's lists, newest first */
         char data[];                /* name NUL extra NUL */
 } Node;
@@ -112,11 +127,24 @@ DEFINE_CLEANUP(Node *, node_free)
 int node_compare_key(const char *name_a, size_t n_a, const Address *scope_a, const char *name_b,
                      size_t n_b, const Address *scope_b);
 
-/* Words of the field and of the database, for people: "up", "left", ... Never NULL for a valid value. */
-const char *node_state_to_string(NodeState state);
+/* The facts, and what follows from them. */
+void node_set_facts(Node *node, const NodeFacts *facts, uint64_t now_usec);
+
+void node_profile_done(NodeProfile *profile);
+/* A copy for another owner. 0 or -ENOMEM. */
+int node_profile_copy(const NodeProfile *profile, NodeProfile *ret);
+bool node_profile_equal(const NodeProfile *a, const NodeProfile *b);
+/* Adds or replaces a pair. 0; -EINVAL: key or value is not as it must be; -E2BIG: too many; -ENOMEM. */
+int node_profile_set(NodeProfile *profile, const char *key, size_t n_key, const char *value, size_t n_value);
+/* Steps through the pairs: begins with `*offset` 0; false at the end. The strings borrow. */
+bool node_profile_next(const NodeProfile *profile, size_t *offset, const char **ret_key, const char **ret_value);
+/* True if `host` may stand after the @ of a full name: 1 to NODE_HOST_BYTES_MAX bytes of UTF-8 without control
+ * characters, spaces or '@'. */
+bool node_host_is_valid(const char *host, size_t n_host);
+
+/* Words of the field and of the database, for people: "left", "replaced", ... Never NULL for a valid value. */
 const char *node_end_to_string(NodeEnd end);
 /* 0, or -EINVAL for a word that is none. */
-int node_state_from_string(const char *word, NodeState *ret);
 int node_end_from_string(const char *word, NodeEnd *ret);
 /* "normal", "hidden", "c-node"; NULL for any other value. */
 const char *node_type_to_string(uint8_t type);

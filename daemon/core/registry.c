@@ -30,11 +30,13 @@ typedef struct NodeList {
 
 struct Registry {
         RegistryLimits limits;
+        const Rules *rules; /* borrowed; or NULL */
 
         Index by_name;   /* every node, by (name, scope) */
         Index by_cookie; /* those with a known listener, by (cookie, serial) */
         NodeList nodes;
         size_t n_in_state[_NODE_STATE_N];
+        size_t n_awaited;
 
         UidCount *uids;
         size_t n_uids, n_uids_room;
@@ -61,6 +63,11 @@ int registry_new(Registry **ret, const RegistryLimits *limits) {
                 return -ENOMEM;
         *ret = TAKE_PTR(registry);
         return 0;
+}
+
+void registry_set_rules(Registry *registry, const Rules *rules, const RegistryLimits *limits) {
+        registry->rules = rules;
+        registry->limits = *limits;
 }
 
 static void node_list_free(NodeList *list) {
@@ -248,7 +255,7 @@ static bool node_info_equal(const NodeInfo *a, const NodeInfo *b) {
 
 /* The same listening socket, by a number that the kernel never gives twice: the same node (P5). */
 static bool event_is_return_of(const Event *event, const Node *holder) {
-        return holder->state == NODE_AWAITED && holder->listener.cookie != 0 &&
+        return holder->facts.is_awaited && holder->listener.cookie != 0 &&
                holder->listener.cookie == event->listener.cookie &&
                node_info_equal(&holder->info, &event->info);
 }
@@ -257,20 +264,12 @@ static bool event_is_return_of(const Event *event, const Node *holder) {
  * the listener that was matched to it has closed; a connection that our own restart cut does not, but a
  * listener that the kernel still has does (such a node is awaited without a limit). */
 static bool holder_yields(const Node *holder, const Event *event) {
-        switch (holder->state) {
-        case NODE_UP:
-                return false;
-        case NODE_AWAITED:
-                return holder->await_until_usec != USEC_INFINITE ||
-                       (event->listener.cookie != 0 &&
-                        holder->listener.cookie == event->listener.cookie);
-        case NODE_STOPPING:
+        if (holder->facts.is_listener_gone)
                 return true;
-        case _NODE_STATE_N:
-                break;
-        }
-        assert(false);
-        return false;
+        if (!holder->facts.is_awaited)
+                return false;
+        return holder->await_until_usec != USEC_INFINITE ||
+               (event->listener.cookie != 0 && holder->listener.cookie == event->listener.cookie);
 }
 
 /* --- deciding --------------------------------------------------------------------------------- */
@@ -319,6 +318,7 @@ static int registry_reserve(Registry *registry) {
 }
 
 static int registry_decide_new(Registry *registry, const Event *event, Change *ret) {
+        NodeFacts facts = { .unit_phase = event->unit_phase };
         _cleanup_(node_freep) Node *node = node_new(&event->info);
         int r;
 
@@ -332,13 +332,17 @@ static int registry_decide_new(Registry *registry, const Event *event, Change *r
         node->scope = registry_scope_of(&event->listener);
         node->listener = event->listener;
         node->peer = event->peer;
-        node->state = NODE_UP;
+        node->is_unit_own = event->is_unit_own;
+        node->unit_pid = event->unit_pid;
+        node->is_helper = registry->rules &&
+                          rules_is_helper(registry->rules, event->info.name, event->info.n_name);
+        node_set_facts(node, &facts, event->now_usec);
         node->creation = registry_choose_creation(registry, &event->info);
         node->since_usec = event->now_usec;
         node->connection = event->connection;
         node->connection_fd = event->connection_fd;
         node->serial = registry->next_serial;
-        *ret = (Change){ .kind = CHANGE_REGISTER, .node = TAKE_PTR(node) };
+        *ret = (Change){ .kind = CHANGE_REGISTER, .node = TAKE_PTR(node), .now_usec = event->now_usec };
         return 0;
 }
 
@@ -351,59 +355,75 @@ static int registry_decide_return(Registry *registry, const Event *event, Node *
         *ret = (Change){
                 .kind = CHANGE_RETURN,
                 .node = holder,
+                .now_usec = event->now_usec,
+                .facts = holder->facts,
+                .unit_pid = holder->unit_pid,
                 .peer = event->peer,
                 .connection = event->connection,
                 .connection_fd = event->connection_fd,
         };
+        ret->facts.is_awaited = false;
         return 0;
 }
 
-static void refuse(Reply *ret, Refusal refusal, const Node *holder) {
-        *ret = (Reply){ .refusal = refusal, .holder = holder };
-}
-
-/* All that are in the way must yield, or the first that does not is the reason to refuse. */
+/* All that are in the way must yield. The first that does not is the reason to refuse, one that will stay
+ * before one that is going. NULL: none. */
 static const Node *registry_find_obstacle(const Registry *registry, const Event *event,
                                           const Address *scope) {
+        const Node *going = NULL;
         Node *holder = NULL;
 
         while ((holder = registry_find_conflict(registry, event->info.name, event->info.n_name,
-                                                scope, holder)))
-                if (!holder_yields(holder, event))
+                                                scope, holder))) {
+                if (holder_yields(holder, event))
+                        continue;
+                if (!node_is_going(&holder->facts))
                         return holder;
-        return NULL;
+                if (!going)
+                        going = holder;
+        }
+        return going;
+}
+
+/* Why the newcomer cannot have the name; REFUSAL_NONE: he can, once those in his way have been ended. */
+static void registry_judge(const Registry *registry, const Event *event, const Address *scope, Reply *ret) {
+        *ret = (Reply){ .refusal = refusal_of_info(&event->info) };
+        if (ret->refusal != REFUSAL_NONE)
+                return;
+        if (registry->rules && !rules_allow(registry->rules, event->info.name, event->info.n_name,
+                                            &event->peer, event->unit, &ret->reservation)) {
+                ret->refusal = REFUSAL_NAME_RESERVED;
+                return;
+        }
+        ret->holder = registry_find_obstacle(registry, event, scope);
+        if (ret->holder) {
+                ret->refusal = REFUSAL_NAME_TAKEN;
+                ret->is_holder_going = node_is_going(&ret->holder->facts);
+                return;
+        }
+        ret->refusal = registry_refusal_of_limits(registry, event, scope);
 }
 
 static int registry_decide_register(Registry *registry, const Event *event, Change *ret_change,
                                     Reply *ret_reply) {
         Address scope = registry_scope_of(&event->listener);
-        Refusal refusal = refusal_of_info(&event->info);
-        const Node *obstacle;
-        Node *holder;
+        Node *holder = registry_find_conflict(registry, event->info.name, event->info.n_name, &scope, NULL);
         int r;
 
-        *ret_reply = (Reply){ .refusal = refusal };
-        if (refusal != REFUSAL_NONE)
-                return 0;
-
-        holder = registry_find_conflict(registry, event->info.name, event->info.n_name, &scope, NULL);
         if (holder && event_is_return_of(event, holder)) {
-                ret_reply->creation = holder->creation;
-                ret_reply->node = holder;
+                *ret_reply = (Reply){ .creation = holder->creation, .node = holder };
                 return registry_decide_return(registry, event, holder, ret_change);
         }
-        obstacle = registry_find_obstacle(registry, event, &scope);
-        if (obstacle) {
-                refuse(ret_reply, REFUSAL_NAME_TAKEN, obstacle);
+        registry_judge(registry, event, &scope, ret_reply);
+        if (ret_reply->refusal != REFUSAL_NONE)
                 return 0;
-        }
-        refusal = registry_refusal_of_limits(registry, event, &scope);
-        if (refusal != REFUSAL_NONE) {
-                refuse(ret_reply, refusal, NULL);
-                return 0;
-        }
         if (holder) {
-                *ret_change = (Change){ .kind = CHANGE_END, .node = holder, .end = NODE_END_REPLACED };
+                *ret_change = (Change){
+                        .kind = CHANGE_END,
+                        .node = holder,
+                        .end = NODE_END_REPLACED,
+                        .now_usec = event->now_usec,
+                };
                 return REGISTRY_E_AGAIN;
         }
         r = registry_decide_new(registry, event, ret_change);
@@ -414,22 +434,86 @@ static int registry_decide_register(Registry *registry, const Event *event, Chan
         return 0;
 }
 
-static Change change_end(Node *node, NodeEnd end) {
-        return (Change){ .kind = CHANGE_END, .node = node, .end = end };
+static Change change_end(const Event *event, NodeEnd end) {
+        return (Change){ .kind = CHANGE_END, .node = event->node, .end = end, .now_usec = event->now_usec };
 }
 
-static Change decide_listener_gone(Node *node) {
-        switch (node->state) {
-        case NODE_UP:
-                /* The match of listener and connection may have been wrong: the entry stays. */
-                return (Change){ .kind = CHANGE_STATE, .node = node, .state = NODE_STOPPING };
-        case NODE_AWAITED:
-                return change_end(node, NODE_END_LISTENER_GONE);
-        case NODE_STOPPING:
-        case _NODE_STATE_N:
-                break;
+/* The node with other facts. */
+static Change change_facts(const Event *event) {
+        return (Change){
+                .kind = CHANGE_FACTS,
+                .node = event->node,
+                .now_usec = event->now_usec,
+                .facts = event->node->facts,
+                .unit_pid = event->node->unit_pid,
+        };
+}
+
+static Change decide_listener_gone(const Event *event) {
+        Change change = { .kind = CHANGE_NONE };
+
+        if (event->node->facts.is_awaited)
+                return change_end(event, NODE_END_LISTENER_GONE);
+        if (event->node->facts.is_listener_gone)
+                return change;
+        /* The match of listener and connection may have been wrong: the entry stays. */
+        change = change_facts(event);
+        change.facts.is_listener_gone = true;
+        return change;
+}
+
+static Change decide_unit(const Event *event) {
+        Change change = change_facts(event);
+
+        change.facts.unit_phase = event->unit_phase;
+        change.unit_pid = event->unit_pid;
+        if (event->unit_phase == event->node->facts.unit_phase && event->unit_pid == event->node->unit_pid)
+                change.kind = CHANGE_NONE;
+        return change;
+}
+
+/* What was announced before and is not said again stays; a key that is, gets the new value. */
+static int merge_profile(const NodeProfile *old, const NodeProfile *said, NodeProfile *ret) {
+        NodeProfile profile;
+        const char *key, *value;
+        size_t offset = 0;
+        int r = node_profile_copy(old, &profile);
+
+        if (r < 0)
+                return r;
+        while (r >= 0 && node_profile_next(said, &offset, &key, &value))
+                r = node_profile_set(&profile, key, strlen(key), value, strlen(value));
+        if (r >= 0 && said->host) {
+                free(profile.host);
+                profile.host = strdup(said->host);
+                if (!profile.host)
+                        r = -ENOMEM;
         }
-        return (Change){ .kind = CHANGE_NONE };
+        if (r < 0)
+                node_profile_done(&profile);
+        else
+                *ret = profile;
+        return r;
+}
+
+static int decide_announced(const Event *event, Change *ret) {
+        Change change = change_facts(event);
+        int r;
+
+        if (event->announced != NODE_ANNOUNCED_NOTHING)
+                change.facts.announced = event->announced;
+        if (event->profile) {
+                r = merge_profile(&event->node->profile, event->profile, &change.profile);
+                if (r < 0)
+                        return r;
+                change.has_profile = !node_profile_equal(&change.profile, &event->node->profile);
+                if (!change.has_profile)
+                        node_profile_done(&change.profile);
+        }
+        if (!change.has_profile && change.facts.announced == event->node->facts.announced)
+                change.kind = CHANGE_NONE;
+        *ret = change;
+        return 0;
 }
 
 int registry_decide(Registry *registry, const Event *event, Change *ret_change, Reply *ret_reply) {
@@ -439,18 +523,26 @@ int registry_decide(Registry *registry, const Event *event, Change *ret_change, 
         case EVENT_REGISTER:
                 return registry_decide_register(registry, event, ret_change, ret_reply);
         case EVENT_CONNECTION_ENDED:
-                *ret_change = change_end(event->node, NODE_END_LEFT);
+                *ret_change = change_end(event, NODE_END_LEFT);
                 break;
         case EVENT_LISTENER_GONE:
-                *ret_change = decide_listener_gone(event->node);
+                *ret_change = decide_listener_gone(event);
                 break;
         case EVENT_AWAIT_EXPIRED:
-                if (event->node->state == NODE_AWAITED)
-                        *ret_change = change_end(event->node, NODE_END_DID_NOT_RETURN);
+                if (event->node->facts.is_awaited)
+                        *ret_change = change_end(event, NODE_END_DID_NOT_RETURN);
                 break;
         case EVENT_STOP:
-                *ret_change = change_end(event->node, NODE_END_STOPPED);
+                *ret_change = change_end(event, NODE_END_STOPPED);
                 break;
+        case EVENT_RELEASE:
+                *ret_change = change_end(event, NODE_END_RELEASED);
+                break;
+        case EVENT_UNIT:
+                *ret_change = decide_unit(event);
+                break;
+        case EVENT_ANNOUNCED:
+                return decide_announced(event, ret_change);
         }
         return 0;
 }
@@ -458,15 +550,27 @@ int registry_decide(Registry *registry, const Event *event, Change *ret_change, 
 void change_done(Change *change) {
         if (change->kind == CHANGE_REGISTER)
                 node_free(change->node);
+        node_profile_done(&change->profile);
         *change = (Change){ .kind = CHANGE_NONE };
 }
 
 /* --- applying --------------------------------------------------------------------------------- */
 
-static void registry_set_state(Registry *registry, Node *node, NodeState state) {
+static void registry_count(Registry *registry, const Node *node) {
+        registry->n_in_state[node->state]++;
+        registry->n_awaited += node->facts.is_awaited;
+}
+
+static void registry_uncount(Registry *registry, const Node *node) {
         registry->n_in_state[node->state]--;
-        registry->n_in_state[state]++;
-        node->state = state;
+        registry->n_awaited -= node->facts.is_awaited;
+}
+
+static void registry_set_facts(Registry *registry, Node *node, const Change *change) {
+        registry_uncount(registry, node);
+        node_set_facts(node, &change->facts, change->now_usec);
+        node->unit_pid = change->unit_pid;
+        registry_count(registry, node);
 }
 
 static void registry_insert(Registry *registry, Node *node) {
@@ -480,7 +584,7 @@ static void registry_insert(Registry *registry, Node *node) {
                                                node->serial),
                              node);
         node_list_push_newest(&registry->nodes, node);
-        registry->n_in_state[node->state]++;
+        registry_count(registry, node);
         registry_count_uid(registry, node->peer.uid);
 }
 
@@ -496,7 +600,7 @@ static size_t registry_position_by_cookie(const Registry *registry, const Node *
 
 static void registry_remove(Registry *registry, Node *node) {
         registry_uncount_uid(registry, node->peer.uid);
-        registry->n_in_state[node->state]--;
+        registry_uncount(registry, node);
         node_list_remove(&registry->nodes, node);
         if (node->listener.cookie != 0)
                 index_remove(&registry->by_cookie, registry_position_by_cookie(registry, node));
@@ -558,7 +662,18 @@ static void registry_apply_return(Registry *registry, const Change *change) {
         registry_count_uid(registry, node->peer.uid);
         node->connection = change->connection;
         node->connection_fd = change->connection_fd;
-        registry_set_state(registry, node, NODE_UP);
+        registry_set_facts(registry, node, change);
+}
+
+static void registry_apply_facts(Registry *registry, Change *change) {
+        Node *node = change->node;
+
+        registry_set_facts(registry, node, change);
+        if (!change->has_profile)
+                return;
+        node_profile_done(&node->profile);
+        node->profile = change->profile;
+        change->profile = (NodeProfile){ 0 };
 }
 
 void registry_apply(Registry *registry, Change *change) {
@@ -571,8 +686,8 @@ void registry_apply(Registry *registry, Change *change) {
         case CHANGE_RETURN:
                 registry_apply_return(registry, change);
                 break;
-        case CHANGE_STATE:
-                registry_set_state(registry, change->node, change->state);
+        case CHANGE_FACTS:
+                registry_apply_facts(registry, change);
                 break;
         case CHANGE_END:
                 registry_remove(registry, change->node);
@@ -594,9 +709,8 @@ int registry_restore(Registry *registry, Node **node) {
         r = registry_reserve(registry);
         if (r < 0)
                 return r;
-        restored->state = NODE_AWAITED;
-        restored->connection = NULL;
-        restored->connection_fd = -1;
+        restored->is_helper = registry->rules &&
+                              rules_is_helper(registry->rules, restored->info.name, restored->info.n_name);
         registry_forget_formers_of(registry, &restored->info);
         registry_insert(registry, TAKE_PTR(*node));
         registry->next_serial = max_u64(registry->next_serial, restored->serial + 1);
@@ -667,6 +781,26 @@ uint64_t registry_revision(const Registry *registry) {
         return registry->revision;
 }
 
+size_t registry_n_awaited(const Registry *registry) {
+        return registry->n_awaited;
+}
+
+Node *registry_find_name(const Registry *registry, const char *name, size_t n_name, const Node *after) {
+        const Index *index = &registry->by_name;
+        size_t position;
+
+        if (!after)
+                return index_first_of_name(index, name, n_name);
+        position = index_seek_name(index, name, n_name, &after->scope) + 1;
+        if (position == index->n_nodes || !node_has_name(index->nodes[position], name, n_name))
+                return NULL;
+        return index->nodes[position];
+}
+
+const Node *registry_find_former(const Registry *registry, const char *name, size_t n_name) {
+        return index_first_of_name(&registry->formers_by_name, name, n_name);
+}
+
 Node *registry_newest(const Registry *registry) {
         return registry->nodes.newest;
 }
@@ -684,6 +818,7 @@ const char *refusal_to_string(Refusal refusal) {
                 [REFUSAL_NAME_CONTROL_CHARACTER] = "name-control-character",
                 [REFUSAL_EXTRA_TOO_LONG] = "extra-too-long",
                 [REFUSAL_NAME_TAKEN] = "name-taken",
+                [REFUSAL_NAME_RESERVED] = "name-reserved",
                 [REFUSAL_UID_LIMIT] = "uid-limit",
                 [REFUSAL_NODES_LIMIT] = "nodes-limit",
         };

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "core/node.h"
+#include "core/rules.h"
 #include "util.h"
 
 /* Formers: nodes that are not registered any more and whose names have not come back. They are what
@@ -32,6 +33,9 @@ typedef enum EventKind {
         EVENT_LISTENER_GONE,    /* of `node`, by the kernel's word */
         EVENT_AWAIT_EXPIRED,    /* `node` was awaited and its grace is over */
         EVENT_STOP,             /* STOP_REQ for `node` */
+        EVENT_UNIT,             /* systemd's word on the unit of `node` */
+        EVENT_ANNOUNCED,        /* `node` has told of itself */
+        EVENT_RELEASE,          /* an operator takes the name from `node` */
 } EventKind;
 
 typedef struct Event {
@@ -39,13 +43,22 @@ typedef struct Event {
         uint64_t now_usec; /* CLOCK_REALTIME */
         Node *node;        /* whom it concerns; for EVENT_REGISTER NULL */
 
-        /* EVENT_REGISTER only */
+        /* EVENT_REGISTER */
         NodeInfo info;
         NodePeer peer;
         NodeListener listener;
         const char *unit; /* or NULL; copied */
+        bool is_unit_own;
         void *connection;
         int connection_fd;
+
+        /* EVENT_REGISTER, EVENT_UNIT */
+        UnitPhase unit_phase;
+        pid_t unit_pid;
+
+        /* EVENT_ANNOUNCED; what is NOTHING or NULL stays as it is. Copied. */
+        NodeAnnounced announced;
+        const NodeProfile *profile;
 } Event;
 
 /* --- what follows ---------------------------------------------------------------------------- */
@@ -54,7 +67,7 @@ typedef enum ChangeKind {
         CHANGE_NONE,
         CHANGE_REGISTER, /* `node` enters */
         CHANGE_RETURN,   /* `node`, which was awaited, is connected again */
-        CHANGE_STATE,    /* `node` is in another state */
+        CHANGE_FACTS,    /* more or something else is known of `node`; its state follows */
         CHANGE_END,      /* `node` leaves */
 } ChangeKind;
 
@@ -63,7 +76,13 @@ typedef struct Change {
         Node *node;      /* CHANGE_REGISTER: owned by the change until it is applied. CHANGE_END: after
                           * registry_apply() it is a former, good until the next one */
         NodeEnd end;     /* CHANGE_END: why */
-        NodeState state; /* CHANGE_STATE: the new one */
+        uint64_t now_usec;
+
+        /* CHANGE_RETURN, CHANGE_FACTS */
+        NodeFacts facts;
+        pid_t unit_pid;
+        NodeProfile profile; /* CHANGE_FACTS with has_profile: in place of the node's; owned until applied */
+        bool has_profile;
 
         /* CHANGE_RETURN */
         NodePeer peer;
@@ -80,6 +99,7 @@ typedef enum Refusal {
         REFUSAL_NAME_CONTROL_CHARACTER,
         REFUSAL_EXTRA_TOO_LONG,
         REFUSAL_NAME_TAKEN,  /* P4: its holder is alive; `Reply.holder` */
+        REFUSAL_NAME_RESERVED, /* by the operator, for others; `Reply.reservation` */
         REFUSAL_UID_LIMIT,   /* P6 */
         REFUSAL_NODES_LIMIT, /* P6 */
         _REFUSAL_N,
@@ -90,6 +110,8 @@ typedef struct Reply {
         uint32_t creation;  /* REFUSAL_NONE: as the asker's version wants it */
         Node *node;         /* REFUSAL_NONE: who is registered once the change is applied */
         const Node *holder; /* REFUSAL_NAME_TAKEN: good until the next registry_apply() */
+        bool is_holder_going; /* REFUSAL_NAME_TAKEN: no holder that is in the way will stay: wait instead (P4) */
+        const Reservation *reservation; /* REFUSAL_NAME_RESERVED: good until the rules change */
 } Reply;
 
 const char *refusal_to_string(Refusal refusal); /* "name-taken", "uid-limit", ...: stable words */
@@ -108,6 +130,9 @@ void change_done(Change *change);
  * what it owned is the registry's afterwards. */
 void registry_apply(Registry *registry, Change *change);
 
+/* From now on these rules and limits hold for newcomers. `rules` (NULL: none) is borrowed. */
+void registry_set_rules(Registry *registry, const Rules *rules, const RegistryLimits *limits);
+
 /* The nodes that stand in the way of `name` at `scope`, one after the other: of that name, and `*` on
  * either side or the same scope (as with bind()). `after` NULL: the first. NULL: no (further) one. The
  * mapper settles each (is it still alive?) before it decides. */
@@ -118,8 +143,9 @@ Address registry_scope_of(const NodeListener *listener);
 
 /* --- start ------------------------------------------------------------------------------------ */
 
-/* Takes over a node that a former process of this daemon registered (NODE_AWAITED). 0; -EEXIST: the name
- * is taken by one that is there already, which wins; -ENOMEM. Takes `*node` on success only. */
+/* Takes over a node that a former process of this daemon registered: awaited, or with its connection, as its
+ * facts say. 0; -EEXIST: the name is taken by one that is there already, which wins; -ENOMEM. Takes `*node` on
+ * success only. */
 int registry_restore(Registry *registry, Node **node);
 /* Takes over a node of the past. Oldest first; beyond REGISTRY_FORMERS_MAX the oldest is freed. 0; -EEXIST:
  * the name is registered, or known; -ENOMEM. Takes `*node` on success only. */
@@ -154,8 +180,14 @@ Node *registry_next_by_cookie(const Registry *registry, const Node *node);
 
 size_t registry_n_nodes(const Registry *registry);
 size_t registry_n_in_state(const Registry *registry, NodeState state);
+size_t registry_n_awaited(const Registry *registry);
 /* Grows with every applied change. */
 uint64_t registry_revision(const Registry *registry);
+
+/* The first node of `name` (at whatever scope) in the order of scopes, and the next; NULL: no (further) one. */
+Node *registry_find_name(const Registry *registry, const char *name, size_t n_name, const Node *after);
+/* The last holder of a name that is not registered, or NULL: none is remembered. */
+const Node *registry_find_former(const Registry *registry, const char *name, size_t n_name);
 
 /* Newest registration first: node = registry_newest(r); node; node = node->older. */
 Node *registry_newest(const Registry *registry);

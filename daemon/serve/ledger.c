@@ -294,6 +294,23 @@ static LogFields fields_of(const Node *node) {
         };
 }
 
+/* A listener that closes before its connection is worth a notice; what systemd or the node itself says of it
+ * stands in their own logs. */
+static void log_state(const Node *node, NodeState state_before) {
+        LogFields fields = fields_of(node);
+
+        if (node->state == state_before)
+                return;
+        if (node->state_source == NODE_SOURCE_LISTENER)
+                log_event(LOG_NOTICE, LOG_EVENT_NODE_STOPPING, &fields,
+                          "%s is going: its listening socket (port %u) has closed, its connection to us has not",
+                          node->info.name, node->info.port);
+        else
+                log_event(LOG_INFO, LOG_EVENT_NODE_STATE, &fields, "%s at port %u is %s (by its %s)",
+                          node->info.name, node->info.port, node_state_to_string(node->state),
+                          node_source_to_string(node->state_source));
+}
+
 static void log_change(const Change *change, NodeState state_before) {
         LogFields fields = fields_of(change->node);
         const char *name = change->node->info.name;
@@ -307,14 +324,12 @@ static void log_change(const Change *change, NodeState state_before) {
         case CHANGE_RETURN:
                 log_event(LOG_INFO, LOG_EVENT_NODE_RETURNED, &fields, "%s is back at port %u", name, port);
                 break;
-        case CHANGE_STATE:
-                log_event(LOG_NOTICE, LOG_EVENT_NODE_STOPPING, &fields,
-                          "%s is going: its listening socket (port %u) has closed, its connection to us has not",
-                          name, port);
+        case CHANGE_FACTS:
+                log_state(change->node, state_before);
                 break;
         case CHANGE_END:
                 log_event(LOG_INFO, LOG_EVENT_NODE_ENDED, &fields, "%s%s at port %u is gone: %s",
-                          name, state_before == NODE_AWAITED ? ", awaited," : "", port,
+                          name, change->node->facts.is_awaited ? ", awaited," : "", port,
                           node_end_to_string(change->end));
                 break;
         case CHANGE_NONE:
@@ -340,7 +355,7 @@ static void ledger_submit(Ledger *ledger, const Change *change, uint64_t now_use
                 store_submit_put(ledger->store, revision, change->node);
                 break;
         case CHANGE_RETURN:
-        case CHANGE_STATE:
+        case CHANGE_FACTS:
                 store_submit_put(ledger->store, revision, change->node);
                 break;
         case CHANGE_END:
@@ -362,7 +377,7 @@ static void ledger_count(Ledger *ledger, const Change *change) {
         case CHANGE_END:
                 ledger->counters->n_ended++;
                 break;
-        case CHANGE_STATE:
+        case CHANGE_FACTS:
         case CHANGE_NONE:
                 break;
         }

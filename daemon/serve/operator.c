@@ -43,7 +43,7 @@ static void put_numbers(ControlBuffer *buffer, const OperatorParts *parts) {
         const Registry *registry = parts->registry;
 
         control_put_u64(buffer, CONTROL_TAG_N_NODES, registry_n_nodes(registry));
-        control_put_u64(buffer, CONTROL_TAG_N_AWAITED, registry_n_in_state(registry, NODE_AWAITED));
+        control_put_u64(buffer, CONTROL_TAG_N_AWAITED, registry_n_awaited(registry));
         control_put_u64(buffer, CONTROL_TAG_N_STOPPING, registry_n_in_state(registry, NODE_STOPPING));
         control_put_u64(buffer, CONTROL_TAG_N_CONNECTIONS, conns_n(parts->conns));
         control_put_u64(buffer, CONTROL_TAG_N_CONNECTIONS_MAX, conns_n_max(parts->conns));

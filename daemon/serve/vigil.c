@@ -105,7 +105,7 @@ const char *vigil_describe_evidence(const Vigil *vigil, char *text, size_t n_tex
 static bool vigil_may_be_mismatched(Vigil *vigil, const Node *node) {
         NodeListener other;
 
-        if (node->state != NODE_UP)
+        if (node->facts.is_awaited || node->facts.is_listener_gone)
                 return false;
         return listeners_find_listener(vigil->listeners, node->info.port, node->listener.ipv6,
                                        &node->peer, NULL, NULL, &other) == 0 &&
@@ -195,7 +195,7 @@ static void vigil_arm_expiry(Vigil *vigil) {
         uint64_t first = USEC_INFINITE;
 
         for (Node *node = registry_newest(vigil->registry); node; node = node->older)
-                if (node->state == NODE_AWAITED)
+                if (node->facts.is_awaited)
                         first = min_u64(first, node->await_until_usec);
         if (first == USEC_INFINITE)
                 return;
@@ -212,7 +212,7 @@ static int vigil_on_expiry(sd_event_source *source, uint64_t usec, void *userdat
         (void)usec;
         for (Node *node = registry_newest(vigil->registry); node; node = older) {
                 older = node->older;
-                if (node->state == NODE_AWAITED && node->await_until_usec <= now)
+                if (node->facts.is_awaited && node->await_until_usec <= now)
                         vigil_tell(vigil, EVENT_AWAIT_EXPIRED, node);
         }
         vigil_arm_expiry(vigil);
@@ -308,7 +308,7 @@ bool vigil_is_local(Vigil *vigil, Conn *conn) {
 static bool cookie_is_claimed(uint64_t cookie, void *userdata) {
         const Node *node = registry_find_by_cookie(userdata, cookie);
 
-        while (node && node->state == NODE_AWAITED)
+        while (node && node->facts.is_awaited)
                 node = registry_next_by_cookie(userdata, node);
         return node;
 }
@@ -334,7 +334,7 @@ void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
 
 /* True if `holder` has left the registry. */
 static bool vigil_settle(Vigil *vigil, Node *holder) {
-        bool was_awaited = holder->state == NODE_AWAITED;
+        bool was_awaited = holder->facts.is_awaited;
 
         if (holder->connection && conn_has_ended(holder->connection)) {
                 vigil_tell(vigil, EVENT_CONNECTION_ENDED, holder);
@@ -381,6 +381,8 @@ static void vigil_reconcile_node(Vigil *vigil, Node **node, const ReconcileFacts
         int r;
 
         kept->await_until_usec = verdict.await_until_usec;
+        kept->facts.is_awaited = true;
+        node_set_facts(kept, &kept->facts, now);
         if (!verdict.keep) {
                 ledger_note_ended(vigil->ledger, *node, verdict.end, now);
                 registry_restore_former(vigil->registry, node);

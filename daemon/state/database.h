@@ -39,7 +39,7 @@ typedef struct DatabaseOptions {
 
 /* What is in the file. */
 typedef struct DatabaseContent {
-        Node **nodes; /* NODE_AWAITED, in order of registration */
+        Node **nodes; /* awaited, in order of registration */
         size_t n_nodes;
         Node **formers; /* see StoreLoaded */
         size_t n_formers;

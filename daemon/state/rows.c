@@ -355,7 +355,7 @@ static int read_registration(sqlite3_stmt *row, Node **ret) {
 
         if (rc != SQLITE_OK || !node)
                 return rc;
-        node->state = NODE_AWAITED;
+        node->facts.is_awaited = true;
         node->listener.cookie = (uint64_t)sqlite3_column_int64(row, 14);
         if (!column_address(row, 15, &node->listener.address))
                 node->listener.address = ADDRESS_ANY;

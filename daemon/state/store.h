@@ -52,7 +52,7 @@ const char *store_health_to_string(StoreHealth health); /* "ok", "no-file", "ope
 /* What was in the file. Owned by whoever took it with store_take_loaded(). All zero but for
  * `first_creation` where no file could be read. */
 typedef struct StoreLoaded {
-        Node **nodes; /* as NODE_AWAITED, in order of registration */
+        Node **nodes; /* awaited, in order of registration */
         size_t n_nodes;
         Node **formers; /* last holders of names that are not registered, oldest first,
                          * at most REGISTRY_FORMERS_MAX */

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows whom a name is reserved for and which names are helpers'. Does not know where the rules come from.
+ *
+ * The trap: what is not known of a newcomer must not open a reserved name to him.
+ */
+
+#include "core/rules.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void strings_done(char **strings, size_t n_strings) {
+        for (size_t i = 0; i < n_strings; i++)
+                free(strings[i]);
+        free(strings);
+}
+
+static int strings_add(char ***strings, size_t *n_strings, const char *text) {
+        char **grown = reallocarray(*strings, *n_strings + 1, sizeof *grown);
+
+        if (!grown)
+                return -ENOMEM;
+        *strings = grown;
+        grown[*n_strings] = strdup(text);
+        if (!grown[*n_strings])
+                return -ENOMEM;
+        (*n_strings)++;
+        return 0;
+}
+
+static void reservation_done(Reservation *reservation) {
+        free(reservation->label);
+        strings_done(reservation->patterns, reservation->n_patterns);
+        for (size_t i = 0; i < reservation->n_owners; i++) {
+                free(reservation->owners[i].pattern);
+                free(reservation->owners[i].text);
+        }
+        free(reservation->owners);
+}
+
+void rules_done(Rules *rules) {
+        for (size_t i = 0; i < rules->n_reservations; i++)
+                reservation_done(rules->reservations + i);
+        free(rules->reservations);
+        strings_done(rules->helpers, rules->n_helpers);
+        *rules = (Rules){ 0 };
+}
+
+Reservation *rules_add_reservation(Rules *rules, const char *label) {
+        Reservation *grown = reallocarray(rules->reservations, rules->n_reservations + 1, sizeof *grown);
+
+        if (!grown)
+                return NULL;
+        rules->reservations = grown;
+        grown += rules->n_reservations;
+        *grown = (Reservation){ .label = strdup(label) };
+        if (!grown->label)
+                return NULL;
+        rules->n_reservations++;
+        return grown;
+}
+
+int reservation_add_pattern(Reservation *reservation, const char *pattern) {
+        return strings_add(&reservation->patterns, &reservation->n_patterns, pattern);
+}
+
+int reservation_add_owner(Reservation *reservation, const RuleOwner *owner) {
+        RuleOwner *grown = reallocarray(reservation->owners, reservation->n_owners + 1, sizeof *grown), copy;
+
+        if (!grown)
+                return -ENOMEM;
+        reservation->owners = grown;
+        copy = (RuleOwner){
+                .kind = owner->kind,
+                .uid = owner->uid,
+                .pattern = owner->pattern ? strdup(owner->pattern) : NULL,
+                .text = strdup(owner->text),
+        };
+        if (!copy.text || (owner->pattern && !copy.pattern)) {
+                free(copy.pattern);
+                free(copy.text);
+                return -ENOMEM;
+        }
+        grown[reservation->n_owners++] = copy;
+        return 0;
+}
+
+int rules_add_helper(Rules *rules, const char *pattern) {
+        return strings_add(&rules->helpers, &rules->n_helpers, pattern);
+}
+
+/* A name that is no node's name (NODE_NAME_BYTES_MAX) matches nothing. */
+static bool matches_any(char *const *patterns, size_t n_patterns, const char *name, size_t n_name) {
+        char text[NODE_NAME_BYTES_MAX + 1];
+
+        if (n_name >= sizeof text)
+                return false;
+        memcpy(text, name, n_name);
+        text[n_name] = 0;
+        for (size_t i = 0; i < n_patterns; i++)
+                if (fnmatch(patterns[i], text, 0) == 0)
+                        return true;
+        return false;
+}
+
+static bool owner_is(const RuleOwner *owner, const NodePeer *peer, const char *unit) {
+        switch (owner->kind) {
+        case RULE_OWNER_UID:
+                return peer->uid != NODE_UID_UNKNOWN && peer->uid == owner->uid;
+        case RULE_OWNER_UNIT:
+                return unit && fnmatch(owner->pattern, unit, 0) == 0;
+        case RULE_OWNER_NOBODY:
+                break;
+        }
+        return false;
+}
+
+static bool reservation_allows(const Reservation *reservation, const NodePeer *peer, const char *unit) {
+        for (size_t i = 0; i < reservation->n_owners; i++)
+                if (owner_is(reservation->owners + i, peer, unit))
+                        return true;
+        return false;
+}
+
+bool rules_allow(const Rules *rules, const char *name, size_t n_name, const NodePeer *peer, const char *unit,
+                 const Reservation **ret_reservation) {
+        const Reservation *forbids = NULL;
+
+        for (size_t i = 0; i < rules->n_reservations; i++) {
+                const Reservation *reservation = rules->reservations + i;
+
+                if (!matches_any(reservation->patterns, reservation->n_patterns, name, n_name))
+                        continue;
+                if (reservation_allows(reservation, peer, unit))
+                        return true;
+                if (!forbids)
+                        forbids = reservation;
+        }
+        if (forbids && ret_reservation)
+                *ret_reservation = forbids;
+        return !forbids;
+}
+
+bool rules_is_helper(const Rules *rules, const char *name, size_t n_name) {
+        return matches_any(rules->helpers, rules->n_helpers, name, n_name);
+}
