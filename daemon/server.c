@@ -187,6 +187,23 @@ static void server_describe(void *userdata, char *text, size_t n_text) {
                  vigil_describe_evidence(server->vigil, evidence, sizeof evidence));
 }
 
+/* --- what has happened ---------------------------------------------------------------------------- */
+
+static void server_on_news(void *userdata, const LedgerNews *news) {
+        (void)userdata;
+        (void)news;
+}
+
+static void server_on_tellable(void *userdata, uint64_t revision) {
+        (void)userdata;
+        (void)revision;
+}
+
+static void server_on_answer(void *userdata, const StoreAnswer *answer) {
+        (void)userdata;
+        (void)answer;
+}
+
 static void server_on_change(void *userdata) {
         Server *server = userdata;
 
@@ -334,7 +351,14 @@ static int server_build_state(Server *server, const RegistryLimits *limits) {
         if (r >= 0)
                 r = ledger_new(&server->ledger, server->event, server->registry, server->store,
                                &server->counters,
-                               &(LedgerHandler){ server_on_change, server_on_loaded, server });
+                               &(LedgerHandler){
+                                       .on_news = server_on_news,
+                                       .on_tellable = server_on_tellable,
+                                       .on_answer = server_on_answer,
+                                       .on_change = server_on_change,
+                                       .on_loaded = server_on_loaded,
+                                       .userdata = server,
+                               });
         if (r >= 0)
                 r = vigil_new(&server->vigil, server->event, server->registry, server->ledger,
                               &server->counters, server_find_listener_fd(server));

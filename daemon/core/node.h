@@ -99,6 +99,8 @@ typedef struct Node {
         bool is_helper;            /* of a tool, by the patterns of the settings: left out of listings */
         pid_t unit_pid;            /* the main process of its unit; 0: unknown */
         NodeProfile profile;
+        uint64_t until_usec;        /* of a former: when it ended, CLOCK_REALTIME, and why */
+        NodeEnd end;
         struct Node *newer, *older; /* the registry's lists, newest first */
         char data[];                /* name NUL extra NUL */
 } Node;

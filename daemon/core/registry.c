@@ -537,6 +537,7 @@ int registry_decide(Registry *registry, const Event *event, Change *ret_change, 
                 break;
         case EVENT_RELEASE:
                 *ret_change = change_end(event, NODE_END_RELEASED);
+                ret_change->by = event->by;
                 break;
         case EVENT_UNIT:
                 *ret_change = decide_unit(event);
@@ -691,6 +692,8 @@ void registry_apply(Registry *registry, Change *change) {
                 break;
         case CHANGE_END:
                 registry_remove(registry, change->node);
+                change->node->end = change->end;
+                change->node->until_usec = change->now_usec;
                 registry_add_former(registry, change->node);
                 break;
         }

@@ -56,6 +56,8 @@ typedef struct Event {
         UnitPhase unit_phase;
         pid_t unit_pid;
 
+        const char *by; /* EVENT_RELEASE: who does it, in words: "uid 0"; borrowed */
+
         /* EVENT_ANNOUNCED; what is NOTHING or NULL stays as it is. Copied. */
         NodeAnnounced announced;
         const NodeProfile *profile;
@@ -76,6 +78,7 @@ typedef struct Change {
         Node *node;      /* CHANGE_REGISTER: owned by the change until it is applied. CHANGE_END: after
                           * registry_apply() it is a former, good until the next one */
         NodeEnd end;     /* CHANGE_END: why */
+        const char *by;  /* CHANGE_END: by whom, or NULL; the event's */
         uint64_t now_usec;
 
         /* CHANGE_RETURN, CHANGE_FACTS */

@@ -11,6 +11,7 @@
 #include "core/node.h"
 #include "serve/counters.h"
 #include "serve/listing.h"
+#include "state/fdstore.h"
 
 /* Of --packet-timeout, the bound on silence: */
 #define CONN_REQUEST_TIMES 5 /* a whole request may take this many times as long */
@@ -43,6 +44,7 @@ typedef struct ConnHandler {
 /* `event` and `counters` outlive the connections. */
 int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const ConnHandler *handler,
               Counters *counters);
+/* Closes all; those in the fd store live on there. */
 Conns *conns_free(Conns *conns);
 DEFINE_CLEANUP(Conns *, conns_free)
 
@@ -74,6 +76,49 @@ void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob);
 /* The same with a listing; where slow readers hold too many old ones, those of the oldest are shed (P6). */
 void conn_answer_listing(Conn *conn, Listings *listings, const void *head, size_t n_head, Blob *blob);
 
+/* --- held: the answer takes its time ---------------------------------------------------------------- */
+
+typedef struct ConnHolder {
+        /* The client has hung up, or has sent more than its request; it is closed after this call. */
+        void (*on_left)(void *userdata, Conn *conn);
+        void *userdata;
+} ConnHolder;
+
+/* Puts a connection aside whose request was read: no timeout, never shed. Whoever holds it sees to both (P6), and
+ * lets go of it by answering, registering or finishing it. 0; negative errno: it cannot be watched, and is as it
+ * was. */
+int conn_hold(Conn *conn, const ConnHolder *holder);
+
+/* --- streams: answers without an end ----------------------------------------------------------------- */
+
+typedef struct ConnStream {
+        /* All that was sent has left: more may be sent now. */
+        void (*on_idle)(void *userdata, Conn *conn);
+        /* The client has hung up, or takes nothing for so long as a whole answer may take; it is closed after
+         * this call. */
+        void (*on_left)(void *userdata, Conn *conn);
+        void *userdata;
+} ConnStream;
+
+/* Makes a connection whose request was read (or that is held) a stream: never shed. What the client sends from
+ * now on is its end. 0; negative errno: it cannot be watched, and is as it was. */
+int conn_stream_begin(Conn *conn, const ConnStream *stream);
+bool conn_stream_is_idle(const Conn *conn);
+/* Sends `blob`, of which it takes the reference; the stream must be idle. on_idle() comes later, never from
+ * within this call. */
+void conn_stream_send(Conn *conn, Blob *blob);
+
+/* --- registered --------------------------------------------------------------------------------------- */
+
+/* Takes `*fd`, the connection of a node that registered with an earlier process of this daemon, on success. `port`
+ * as for conns_take(). 0 or negative errno. */
+int conns_adopt(Conns *conns, int *fd, uint16_t port, Node *node, Conn **ret);
+/* Its place in the fd store, or NULL. Whoever sets it sees to it (serve/keeper). */
+void conn_set_stored(Conn *conn, FdstoreEntry *entry);
+FdstoreEntry *conn_stored(const Conn *conn);
+/* Who is at the other end of a control connection, by the kernel's word (SO_PEERCRED). 0 or negative errno. */
+int conn_get_peer_uid(const Conn *conn, uid_t *ret);
+
 /* From now on the connection stands for `node`: no timeout, and its end is reported to on_end(). The answer
  * (at most CONN_HEAD_MAX bytes) is kept until conn_release_answer(). 0; negative errno: it cannot be
  * watched, and is as it was. */
@@ -86,7 +131,7 @@ Node *conn_node(const Conn *conn);
  * (P4: a newcomer's request can overtake the close before it). Calls nothing. */
 bool conn_has_ended(const Conn *conn);
 
-/* Closes at once, without a byte more. The object goes when nobody up the stack can still need it. */
+/* Closes at once, without a byte more, also towards a peer whose connection the fd store holds too. The object goes when nobody up the stack can still need it. */
 void conn_finish(Conn *conn);
 
 /* For whoever keeps lists of connections that wait for a commit. */

@@ -108,6 +108,13 @@ const char *ledger_degraded_reason(const Ledger *ledger) {
         return ledger->reason[0] ? ledger->reason : NULL;
 }
 
+/* P2: with a file that takes no writes, what was answered is what counts. */
+uint64_t ledger_tellable_revision(const Ledger *ledger) {
+        if (ledger->health != STORE_OK && store_health(ledger->store) != STORE_OK)
+                return registry_revision(ledger->registry);
+        return store_committed_revision(ledger->store);
+}
+
 static void ledger_describe(Ledger *ledger) {
         StoreStatus status;
 
@@ -176,6 +183,7 @@ static int ledger_on_impatient(sd_event_source *source, uint64_t usec, void *use
         store_set_hanging(ledger->store, true);
         ledger_check_health(ledger);
         waiting_release_all_unwritten(ledger);
+        ledger->handler.on_tellable(ledger->handler.userdata, ledger_tellable_revision(ledger));
         return 0;
 }
 
@@ -214,6 +222,15 @@ static void ledger_take_loaded(Ledger *ledger) {
                 ledger->handler.on_loaded(ledger->handler.userdata, loaded);
 }
 
+static void ledger_take_answers(Ledger *ledger) {
+        StoreAnswer *answer;
+
+        while ((answer = store_take_answer(ledger->store))) {
+                ledger->handler.on_answer(ledger->handler.userdata, answer);
+                store_answer_free(answer);
+        }
+}
+
 static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         Ledger *ledger = userdata;
         uint64_t committed;
@@ -224,6 +241,7 @@ static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, v
         store_clear_event(ledger->store);
         committed = store_committed_revision(ledger->store);
         ledger_answer_written(ledger);
+        ledger_take_answers(ledger);
         if (ledger->is_hanging && committed >= ledger->hanging_since_revision) {
                 ledger->is_hanging = false;
                 store_set_hanging(ledger->store, false);
@@ -236,6 +254,7 @@ static int ledger_on_written(sd_event_source *source, int fd, uint32_t events, v
         /* Not before it was told. */
         if (ledger->health != STORE_OK && store_health(ledger->store) != STORE_OK)
                 waiting_release_all_unwritten(ledger);
+        ledger->handler.on_tellable(ledger->handler.userdata, ledger_tellable_revision(ledger));
         return 0;
 }
 
@@ -359,7 +378,7 @@ static void ledger_submit(Ledger *ledger, const Change *change, uint64_t now_use
                 store_submit_put(ledger->store, revision, change->node);
                 break;
         case CHANGE_END:
-                store_submit_end(ledger->store, revision, change->node, change->end, now_usec);
+                store_submit_end(ledger->store, revision, change->node, change->end, change->by, now_usec);
                 break;
         case CHANGE_NONE:
                 break;
@@ -396,19 +415,34 @@ static void ledger_drop_connection(Ledger *ledger, Node *node) {
         conn_finish(conn);
 }
 
+/* Whoever is told looks at what may be told already, too: with a file that is not written to, that is all. */
+static void ledger_tell(Ledger *ledger, const LedgerNews *news) {
+        ledger->handler.on_news(ledger->handler.userdata, news);
+        ledger->handler.on_tellable(ledger->handler.userdata, ledger_tellable_revision(ledger));
+        ledger->handler.on_change(ledger->handler.userdata);
+}
+
 static void ledger_carry_change(Ledger *ledger, Change *change, uint64_t now_usec) {
-        NodeState state_before;
+        LedgerNews news;
 
         if (change->kind == CHANGE_NONE)
                 return;
-        state_before = change->node->state;
+        news = (LedgerNews){
+                .kind = change->kind,
+                .node = change->node,
+                .end = change->end,
+                .by = change->by,
+                .state_before = change->node->state,
+                .now_usec = now_usec,
+        };
         registry_apply(ledger->registry, change);
+        news.revision = registry_revision(ledger->registry);
         ledger_submit(ledger, change, now_usec);
         ledger_count(ledger, change);
-        log_change(change, state_before);
+        log_change(change, news.state_before);
+        ledger_tell(ledger, &news);
         if (change->kind == CHANGE_END)
                 ledger_drop_connection(ledger, change->node);
-        ledger->handler.on_change(ledger->handler.userdata);
 }
 
 int ledger_carry(Ledger *ledger, const Event *event, Reply *ret_reply) {
@@ -442,17 +476,27 @@ void ledger_answer_when_written(Ledger *ledger, Conn *conn) {
 
 void ledger_note_kept(Ledger *ledger, const Node *node, const char *reason) {
         LogFields fields = fields_of(node);
+        LedgerNews news = {
+                .kind = CHANGE_REGISTER,
+                .node = node,
+                .state_before = node->state,
+                .revision = registry_revision(ledger->registry),
+                .now_usec = ledger_now(ledger, CLOCK_REALTIME),
+        };
 
-        store_submit_put(ledger->store, registry_revision(ledger->registry), node);
-        log_event(LOG_INFO, LOG_EVENT_NODE_AWAITED, &fields, "%s at port %u is awaited: %s",
-                  node->info.name, node->info.port, reason);
-        ledger->handler.on_change(ledger->handler.userdata);
+        store_submit_put(ledger->store, news.revision, node);
+        if (node->facts.is_awaited)
+                log_event(LOG_INFO, LOG_EVENT_NODE_AWAITED, &fields, "%s at port %u is awaited: %s",
+                          node->info.name, node->info.port, reason);
+        else
+                log_debug("%s at port %u lives on: %s", node->info.name, node->info.port, reason);
+        ledger_tell(ledger, &news);
 }
 
 void ledger_note_ended(Ledger *ledger, const Node *node, NodeEnd end, uint64_t now_usec) {
         LogFields fields = fields_of(node);
 
-        store_submit_end(ledger->store, registry_revision(ledger->registry), node, end, now_usec);
+        store_submit_end(ledger->store, registry_revision(ledger->registry), node, end, NULL, now_usec);
         ledger->counters->n_ended++;
         log_event(LOG_INFO, LOG_EVENT_NODE_ENDED, &fields, "%s at port %u, of an earlier run, is gone: %s",
                   node->info.name, node->info.port, node_end_to_string(end));

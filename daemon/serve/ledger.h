@@ -12,7 +12,25 @@
 
 typedef struct Ledger Ledger;
 
+/* A change that was applied and submitted. */
+typedef struct LedgerNews {
+        ChangeKind kind;
+        const Node *node; /* CHANGE_END: good until the next change */
+        NodeEnd end;      /* CHANGE_END */
+        const char *by;   /* CHANGE_END; or NULL */
+        NodeState state_before;
+        uint64_t revision; /* the registry's, with this change */
+        uint64_t now_usec; /* CLOCK_REALTIME */
+} LedgerNews;
+
 typedef struct LedgerHandler {
+        /* A change has been carried out; also for each node that the reconciliation brings (CHANGE_REGISTER).
+         * Where a node leaves, its connection is still there. Must not call ledger_carry(). */
+        void (*on_news)(void *userdata, const LedgerNews *news);
+        /* Changes up to `revision` may be told: they are on disk, or the daemon has said that it is degraded. */
+        void (*on_tellable)(void *userdata, uint64_t revision);
+        /* The store has an answer to a query of history. */
+        void (*on_answer)(void *userdata, const StoreAnswer *answer);
         /* The registry, or whether it is degraded, has changed in a way that STATUS= shows. */
         void (*on_change)(void *userdata);
         /* The disk has let us read the file after the start had stopped waiting for it. Borrows `loaded`. */
@@ -47,5 +65,7 @@ void ledger_reserve_creations(Ledger *ledger);
 /* Takes note of the store's health, and says in the log if it has turned. Called by the server once the start
  * has waited for the file long enough; from then on the ledger sees to it by itself. */
 void ledger_check_health(Ledger *ledger);
+/* Up to which revision changes may be told. */
+uint64_t ledger_tellable_revision(const Ledger *ledger);
 /* Why the daemon does not keep all its promises about the disk, in words; NULL: it does. */
 const char *ledger_degraded_reason(const Ledger *ledger);

@@ -5,6 +5,11 @@
 #include "core/control.h"
 #include "core/registry.h"
 
+/* One CONTROL_NODE_RECORD with all that is known. */
+void records_put_node(ControlBuffer *buffer, const Node *node);
+/* The fields of a node between _begin and _end of whatever record. */
+void records_put_node_fields(ControlBuffer *buffer, const Node *node);
+
 /* A whole answer: head, a CONTROL_NODE_RECORD for each node (newest first), CONTROL_END. Errors stick to the
  * buffer. */
 void records_put(ControlBuffer *buffer, const Registry *registry);

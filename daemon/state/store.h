@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "core/node.h"
+#include "core/refusals.h"
 #include "util.h"
 
 /* How long a registration waits for its commit before it is answered all the same (P2). */
@@ -57,6 +58,8 @@ typedef struct StoreLoaded {
         Node **formers; /* last holders of names that are not registered, oldest first,
                          * at most REGISTRY_FORMERS_MAX */
         size_t n_formers;
+        Refused *refused; /* the last refusal of each name, oldest first, at most REFUSALS_MAX */
+        size_t n_refused;
         uint32_t first_creation; /* P5: none at or above it was ever given; see core/creation.h */
         uint64_t last_serial;
         char *boot_id; /* of the boot the rows are of, or NULL */
@@ -64,6 +67,38 @@ typedef struct StoreLoaded {
 
 StoreLoaded *store_loaded_free(StoreLoaded *loaded);
 DEFINE_CLEANUP(StoreLoaded *, store_loaded_free)
+
+/* A registration that has ended, as history has it. */
+typedef struct Tenure {
+        uint64_t id;
+        Node *node;  /* with `until_usec`; its state is the last one. Owned by whoever owns the tenure */
+        char *how;   /* node_end_to_string(), or what a later daemon wrote; owned */
+        char *by;    /* who did it, or NULL; owned */
+} Tenure;
+
+typedef struct StoreQuery {
+        const char *name; /* not terminated; NULL: every name */
+        size_t n_name;
+        /* Those that were registered at some time from `from_usec` to `to_usec` (CLOCK_REALTIME, both
+         * included); equal: at that moment. */
+        uint64_t from_usec, to_usec;
+        uint64_t cursor; /* only those with a smaller id; 0: from the newest */
+        size_t n_max;    /* at most so many, newest first; 1 to STORE_ANSWER_MAX */
+} StoreQuery;
+
+#define STORE_ANSWER_MAX 500
+#define STORE_QUERIES_MAX 64 /* that wait for their answer (P6) */
+
+typedef struct StoreAnswer {
+        uint64_t query; /* as store_query() numbered it */
+        int error;      /* 0, or negative errno: the file cannot be read */
+        Tenure *tenures; /* newest first */
+        size_t n_tenures;
+        uint64_t cursor; /* where the next query goes on; 0: there are no more */
+} StoreAnswer;
+
+StoreAnswer *store_answer_free(StoreAnswer *answer);
+DEFINE_CLEANUP(StoreAnswer *, store_answer_free)
 
 typedef struct StoreStatus {
         StoreHealth health;
@@ -115,8 +150,11 @@ StoreLoaded *store_take_loaded(Store *store);
  * registry's; when it is on disk, store_committed_revision() has reached it. -ENOMEM: the change is
  * lost to the queue, and the file will be written whole (store_wants_whole()). */
 int store_submit_put(Store *store, uint64_t revision, const Node *node); /* insert or update */
-int store_submit_end(Store *store, uint64_t revision, const Node *node, NodeEnd end,
+/* `by`: who did it, or NULL; copied. */
+int store_submit_end(Store *store, uint64_t revision, const Node *node, NodeEnd end, const char *by,
                      uint64_t now_usec);
+/* The last refusal of its name. Not tied to a revision, and not worth a whole write if it is lost. */
+int store_submit_refusal(Store *store, const Refused *refused);
 /* Durable against a power cut (FULL), as is all that is committed with it. The first of a run also
  * notes the boot id in the file, that is: from here on its rows are of this boot. So at start the
  * ends of those that were not come first, and no registration may come before it. */
@@ -124,6 +162,20 @@ int store_submit_creations(Store *store, uint64_t revision, uint32_t reserved_un
 /* All nodes there are, in place of what the file has. `nodes` is copied. */
 int store_submit_whole(Store *store, uint64_t revision, Node *const *nodes, size_t n_nodes,
                        uint32_t reserved_until);
+
+/* Bounds of history from now on (see StoreOptions). */
+void store_set_history_bounds(Store *store, unsigned days, unsigned rows, unsigned per_name);
+
+/* --- reading history: by the writer thread, after what is queued already --------------------------- */
+
+/* Asks; store_take_answer() has the answer later. 0 and its number (never 0); -EBUSY: too many wait;
+ * -ENODATA: no file is kept; -ENOMEM. A disk that hangs leaves it unanswered: the asker gives up by himself and
+ * cancels. */
+int store_query(Store *store, const StoreQuery *query, uint64_t *ret_number);
+/* Nobody waits for that answer any more. */
+void store_cancel_query(Store *store, uint64_t number);
+/* The next answer, or NULL; the caller owns it. */
+StoreAnswer *store_take_answer(Store *store);
 
 /* Readable when something below has changed, or something was loaded; the loop then reads all of
  * it. */
