@@ -17,6 +17,7 @@
 #include <systemd/sd-id128.h>
 
 #define PACKET_TIMEOUT_SEC 60
+#define HOLD_SEC 5
 #define HISTORY_DAYS 30
 #define HISTORY_ROWS 50000
 #define HISTORY_PER_NAME 100
@@ -201,7 +202,7 @@ static int set_log_level(Config *config, const char *word) {
 
         for (size_t i = 0; i < ELEMENTS(levels); i++)
                 if (strcmp(levels[i].word, word) == 0) {
-                        config->log_priority = levels[i].priority;
+                        config->settings.log_priority = levels[i].priority;
                         return 0;
                 }
         return complain("--log-level", word, "error, warning, notice, info or debug");
@@ -244,7 +245,7 @@ static int set_packet_timeout(Config *config, const char *text) {
         int r = parse_number("--packet-timeout", text, 1, 1000000, &value);
 
         if (r == 0)
-                config->packet_timeout_usec = value * USEC_PER_SEC;
+                config->settings.packet_timeout_usec = value * USEC_PER_SEC;
         return r;
 }
 
@@ -262,7 +263,7 @@ static int set_nodes_per_uid(Config *config, const char *text) {
         int r = parse_number("--max-nodes-per-uid", text, 1, INT_MAX, &value);
 
         if (r == 0)
-                config->n_nodes_per_uid_max = value;
+                config->settings.n_nodes_per_uid_max = value;
         return r;
 }
 
@@ -287,17 +288,17 @@ static int take_option(Config *config, Words *words, int option, const char *val
         case OPTION_NO_STATE:
                 return set_state(config, STATE_NONE, NULL);
         case OPTION_HISTORY_DAYS:
-                return parse_days(value, &config->history_days);
+                return parse_days(value, &config->settings.history_days);
         case OPTION_HISTORY_ROWS:
-                return parse_unsigned("--history-rows", value, 1, &config->history_rows);
+                return parse_unsigned("--history-rows", value, 1, &config->settings.history_rows);
         case OPTION_HISTORY_PER_NAME:
-                return parse_unsigned("--history-per-name", value, 1, &config->history_per_name);
+                return parse_unsigned("--history-per-name", value, 1, &config->settings.history_per_name);
         case OPTION_LOOKUP_FROM:
                 words->has_lookup_from = true;
-                return add_network(&config->lookup_from, "--lookup-from", value);
+                return add_network(&config->settings.lookup_from, "--lookup-from", value);
         case OPTION_LIST_FROM:
                 words->has_list_from = true;
-                return add_network(&config->list_from, "--list-from", value);
+                return add_network(&config->settings.list_from, "--list-from", value);
         case OPTION_MAX_NODES_PER_UID:
                 return set_nodes_per_uid(config, value);
         case OPTION_PACKET_TIMEOUT:
@@ -524,7 +525,7 @@ static int settle(Config *config, const Words *words) {
         if (r < 0)
                 return r;
         if (!words->has_lookup_from)
-                config->lookup_from.is_any = true;
+                config->settings.lookup_from.is_any = true;
         r = settle_paths(config);
         return r < 0 ? r : settle_boot_id(config);
 }
@@ -534,11 +535,15 @@ int config_parse(Config *config, int argc, char **argv) {
         int option, r;
 
         *config = (Config){
-                .packet_timeout_usec = PACKET_TIMEOUT_SEC * USEC_PER_SEC,
-                .history_days = HISTORY_DAYS,
-                .history_rows = HISTORY_ROWS,
-                .history_per_name = HISTORY_PER_NAME,
-                .log_priority = LOG_INFO,
+                .settings = {
+                        .packet_timeout_usec = PACKET_TIMEOUT_SEC * USEC_PER_SEC,
+                        .hold_usec = HOLD_SEC * USEC_PER_SEC,
+                        .history_days = HISTORY_DAYS,
+                        .history_rows = HISTORY_ROWS,
+                        .history_per_name = HISTORY_PER_NAME,
+                        .names_with_helpers = true,
+                        .log_priority = LOG_INFO,
+                },
                 .ready_fd = -1,
         };
         optind = 0; /* from the beginning, whatever was parsed before */
@@ -562,7 +567,6 @@ void config_done(Config *config) {
         free(config->control_path);
         free(config->state_path);
         free(config->boot_id);
-        access_list_done(&config->lookup_from);
-        access_list_done(&config->list_from);
+        settings_done(&config->settings);
         *config = (Config){ .ready_fd = -1 };
 }

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/access.h"
 #include "log.h"
 #include "serve/sockets.h"
+#include "settings.h"
 
 typedef enum StateMode {
         STATE_DEFAULT,  /* where the environment says; memory only if it is in use or nowhere */
@@ -32,15 +32,12 @@ typedef struct Config {
         char *state_path; /* owned; NULL: nowhere */
         char *boot_id;    /* owned; NULL: unknown */
 
-        AccessList lookup_from, list_from;
+        Settings settings; /* what may change while the daemon runs */
+
         bool relaxed_command_check;
-        uint64_t packet_timeout_usec;
         unsigned delay_accept_sec, delay_write_sec;
-        size_t n_nodes_per_uid_max; /* 0: half of what the process may hold */
-        unsigned history_days, history_rows, history_per_name;
 
         LogFormat log_format;
-        int log_priority; /* LOG_ERR .. LOG_DEBUG */
         int debug;
         int ready_fd; /* -1: none */
 } Config;

@@ -14,7 +14,7 @@ static int run(const Config *config) {
         _cleanup_(server_freep) Server *server = NULL;
         int r;
 
-        log_init(config->log_format, config->log_priority, config->debug);
+        log_init(config->log_format, config->settings.log_priority, config->debug);
         r = server_new(&server, config);
         if (r >= 0)
                 r = server_run(server);

@@ -309,9 +309,9 @@ static int server_open_store(Server *server) {
                 .path = config->state_mode == STATE_NONE ? NULL : config->state_path,
                 .boot_id = config->boot_id,
                 .waits_for_lock = config->state_mode != STATE_EXPLICIT,
-                .history_days = config->history_days,
-                .history_rows = config->history_rows,
-                .history_per_name = config->history_per_name,
+                .history_days = config->settings.history_days,
+                .history_rows = config->settings.history_rows,
+                .history_per_name = config->settings.history_per_name,
         };
         pid_t holder = 0;
         int r = store_new(&server->store, &options, &holder);
@@ -347,6 +347,8 @@ static int server_build_state(Server *server, const RegistryLimits *limits) {
         int r = registry_new(&server->registry, limits);
 
         if (r >= 0)
+                registry_set_rules(server->registry, &server->config->settings.rules, limits);
+        if (r >= 0)
                 r = server_open_store(server);
         if (r >= 0)
                 r = ledger_new(&server->ledger, server->event, server->registry, server->store,
@@ -371,7 +373,7 @@ static int server_build_service(Server *server, size_t n_conns_max) {
 
         r = conns_new(&server->conns, server->event,
                       &(ConnOptions){
-                              .packet_timeout_usec = config->packet_timeout_usec,
+                              .packet_timeout_usec = config->settings.packet_timeout_usec,
                               .n_conns_max = n_conns_max,
                               .delay_write_sec = config->delay_write_sec,
                       },
@@ -385,7 +387,7 @@ static int server_build_service(Server *server, size_t n_conns_max) {
                 r = mapper_new(&server->mapper,
                                &(MapperParts){ server->registry, server->ledger, server->vigil,
                                                server->listings, &server->counters },
-                               &(MapperOptions){ config->lookup_from, config->list_from,
+                               &(MapperOptions){ &config->settings.lookup_from, &config->settings.list_from,
                                                  config->relaxed_command_check, server_on_kill,
                                                  server });
         return r;
@@ -411,8 +413,8 @@ static int server_build(Server *server) {
         size_t n_conns_max = count_connections_max(raise_descriptor_limit());
         RegistryLimits limits = {
                 .n_nodes_max = n_conns_max,
-                .n_nodes_per_uid_max = server->config->n_nodes_per_uid_max
-                                               ? server->config->n_nodes_per_uid_max
+                .n_nodes_per_uid_max = server->config->settings.n_nodes_per_uid_max
+                                               ? server->config->settings.n_nodes_per_uid_max
                                                : n_conns_max / 2,
         };
         int r = server_build_state(server, &limits);

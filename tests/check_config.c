@@ -92,18 +92,18 @@ START_TEST(test_without_options_everything_has_its_default) {
         ck_assert_int_eq(parsed.config.state_mode, STATE_DEFAULT);
         ck_assert_str_eq(parsed.config.state_path, "/s/registry.db");
         ck_assert_int_eq(address_parse("10.0.0.1", &address), 0);
-        ck_assert(access_list_contains(&parsed.config.lookup_from, &address));
-        ck_assert(!access_list_contains(&parsed.config.list_from, &address));
+        ck_assert(access_list_contains(&parsed.config.settings.lookup_from, &address));
+        ck_assert(!access_list_contains(&parsed.config.settings.list_from, &address));
         ck_assert(!parsed.config.relaxed_command_check);
-        ck_assert_uint_eq(parsed.config.packet_timeout_usec, 60 * USEC_PER_SEC);
+        ck_assert_uint_eq(parsed.config.settings.packet_timeout_usec, 60 * USEC_PER_SEC);
         ck_assert_uint_eq(parsed.config.delay_accept_sec, 0);
         ck_assert_uint_eq(parsed.config.delay_write_sec, 0);
-        ck_assert_uint_eq(parsed.config.n_nodes_per_uid_max, 0);
-        ck_assert_uint_eq(parsed.config.history_days, 30);
-        ck_assert_uint_eq(parsed.config.history_rows, 50000);
-        ck_assert_uint_eq(parsed.config.history_per_name, 100);
+        ck_assert_uint_eq(parsed.config.settings.n_nodes_per_uid_max, 0);
+        ck_assert_uint_eq(parsed.config.settings.history_days, 30);
+        ck_assert_uint_eq(parsed.config.settings.history_rows, 50000);
+        ck_assert_uint_eq(parsed.config.settings.history_per_name, 100);
         ck_assert_int_eq(parsed.config.log_format, LOG_FORMAT_AUTO);
-        ck_assert_int_eq(parsed.config.log_priority, LOG_INFO);
+        ck_assert_int_eq(parsed.config.settings.log_priority, LOG_INFO);
         ck_assert_int_eq(parsed.config.debug, 0);
         ck_assert_int_eq(parsed.config.ready_fd, -1);
         config_done(&parsed.config);
@@ -126,11 +126,11 @@ START_TEST(test_options_are_taken) {
         ck_assert(parsed.config.control_is_explicit);
         ck_assert_int_eq(parsed.config.state_mode, STATE_EXPLICIT);
         ck_assert_str_eq(parsed.config.state_path, "/f");
-        ck_assert_uint_eq(parsed.config.history_days, 7);
-        ck_assert_uint_eq(parsed.config.history_rows, 8);
-        ck_assert_uint_eq(parsed.config.history_per_name, 9);
-        ck_assert_uint_eq(parsed.config.n_nodes_per_uid_max, 10);
-        ck_assert_uint_eq(parsed.config.packet_timeout_usec, 11 * USEC_PER_SEC);
+        ck_assert_uint_eq(parsed.config.settings.history_days, 7);
+        ck_assert_uint_eq(parsed.config.settings.history_rows, 8);
+        ck_assert_uint_eq(parsed.config.settings.history_per_name, 9);
+        ck_assert_uint_eq(parsed.config.settings.n_nodes_per_uid_max, 10);
+        ck_assert_uint_eq(parsed.config.settings.packet_timeout_usec, 11 * USEC_PER_SEC);
         ck_assert(parsed.config.relaxed_command_check);
         config_done(&parsed.config);
 
@@ -142,7 +142,7 @@ START_TEST(test_options_are_taken) {
         ck_assert_int_eq(parsed.result, 0);
         ck_assert_uint_eq(parsed.config.delay_accept_sec, 1);
         ck_assert_uint_eq(parsed.config.delay_write_sec, 2);
-        ck_assert_int_eq(parsed.config.log_priority, LOG_WARNING);
+        ck_assert_int_eq(parsed.config.settings.log_priority, LOG_WARNING);
         ck_assert_int_eq(parsed.config.log_format, LOG_FORMAT_PLAIN);
         ck_assert_int_eq(parsed.config.ready_fd, 3);
         ck_assert_int_eq(parsed.config.debug, 3);
@@ -159,8 +159,8 @@ START_TEST(test_the_least_and_the_greatest_numbers_are_taken) {
               NULL);
         ck_assert_str_eq(parsed.said, "");
         ck_assert_uint_eq(parsed.config.port, 1);
-        ck_assert_uint_eq(parsed.config.history_days, 1);
-        ck_assert_uint_eq(parsed.config.packet_timeout_usec, USEC_PER_SEC);
+        ck_assert_uint_eq(parsed.config.settings.history_days, 1);
+        ck_assert_uint_eq(parsed.config.settings.packet_timeout_usec, USEC_PER_SEC);
         config_done(&parsed.config);
 
         parse(&parsed,
@@ -169,9 +169,9 @@ START_TEST(test_the_least_and_the_greatest_numbers_are_taken) {
               NULL);
         ck_assert_str_eq(parsed.said, "");
         ck_assert_uint_eq(parsed.config.port, 65535);
-        ck_assert_uint_eq(parsed.config.history_days, 36500);
-        ck_assert_uint_eq(parsed.config.n_nodes_per_uid_max, 2147483647);
-        ck_assert_uint_eq(parsed.config.packet_timeout_usec, 1000000 * USEC_PER_SEC);
+        ck_assert_uint_eq(parsed.config.settings.history_days, 36500);
+        ck_assert_uint_eq(parsed.config.settings.n_nodes_per_uid_max, 2147483647);
+        ck_assert_uint_eq(parsed.config.settings.packet_timeout_usec, 1000000 * USEC_PER_SEC);
         ck_assert_int_eq(parsed.config.ready_fd, 0);
         config_done(&parsed.config);
 }
@@ -221,7 +221,7 @@ START_TEST(test_every_level_and_format_of_the_log_has_a_word) {
         for (size_t i = 0; i < ELEMENTS(levels); i++) {
                 parse(&parsed, WORDS("--log-level", levels[i].word), NULL);
                 ck_assert_int_eq(parsed.result, 0);
-                ck_assert_int_eq(parsed.config.log_priority, levels[i].priority);
+                ck_assert_int_eq(parsed.config.settings.log_priority, levels[i].priority);
                 config_done(&parsed.config);
         }
         for (size_t i = 0; i < ELEMENTS(formats); i++) {
@@ -427,8 +427,8 @@ START_TEST(test_others_may_ask_what_the_options_open) {
         parse(&parsed, accesses[_i].words, NULL);
         ck_assert_int_eq(parsed.result, 0);
         ck_assert_int_eq(address_parse(accesses[_i].peer, &peer), 0);
-        ck_assert_int_eq(access_list_contains(&parsed.config.lookup_from, &peer), accesses[_i].may_look_up);
-        ck_assert_int_eq(access_list_contains(&parsed.config.list_from, &peer), accesses[_i].may_list);
+        ck_assert_int_eq(access_list_contains(&parsed.config.settings.lookup_from, &peer), accesses[_i].may_look_up);
+        ck_assert_int_eq(access_list_contains(&parsed.config.settings.list_from, &peer), accesses[_i].may_list);
         config_done(&parsed.config);
 }
 END_TEST

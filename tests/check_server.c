@@ -33,7 +33,7 @@ static int serve(int argc, char **argv) {
                 config_done(&config);
                 return 2;
         }
-        log_init(config.log_format, config.log_priority, config.debug);
+        log_init(config.log_format, config.settings.log_priority, config.debug);
         r = server_new(&server, &config);
         if (r >= 0)
                 r = server_run(server);

@@ -41,6 +41,7 @@ struct World {
         Acceptors *acceptors;
         Listings *listings;
         Mapper *mapper;
+        AccessList lookup_from, list_from;
         MapperOptions mapper_options;
         int listener_fd; /* outlives a restart, as systemd's do */
         uint16_t port;
@@ -111,14 +112,16 @@ static inline void world_load(World *world) {
 
 static inline void world_open_access(World *world) {
         world->mapper_options = (MapperOptions){
+                .lookup_from = &world->lookup_from,
+                .list_from = &world->list_from,
                 .relaxed_command_check = world->options.relaxed,
                 .on_kill = world_on_kill,
                 .userdata = world,
         };
-        ck_assert_int_eq(access_list_add(&world->mapper_options.lookup_from,
+        ck_assert_int_eq(access_list_add(&world->lookup_from,
                                          world->options.lookup_from ? world->options.lookup_from : "any"),
                          0);
-        ck_assert_int_eq(access_list_add(&world->mapper_options.list_from,
+        ck_assert_int_eq(access_list_add(&world->list_from,
                                          world->options.list_from ? world->options.list_from : "local"),
                          0);
 }
@@ -174,8 +177,8 @@ static inline void world_stop(World *world) {
         vigil_free(world->vigil);
         store_free(world->store);
         registry_free(world->registry);
-        access_list_done(&world->mapper_options.lookup_from);
-        access_list_done(&world->mapper_options.list_from);
+        access_list_done(&world->lookup_from);
+        access_list_done(&world->list_from);
         sd_event_unref(world->event);
 }
 

@@ -227,9 +227,9 @@ static void mapper_stop(Mapper *mapper, Conn *conn, const WireRequest *request) 
 static const AccessList *mapper_list_for(const Mapper *mapper, WireOp op) {
         switch (op) {
         case WIRE_PORT2:
-                return &mapper->options.lookup_from;
+                return mapper->options.lookup_from;
         case WIRE_NAMES:
-                return &mapper->options.list_from;
+                return mapper->options.list_from;
         case WIRE_ALIVE2:
         case WIRE_DUMP:
         case WIRE_KILL:

@@ -22,7 +22,7 @@ typedef struct MapperParts {
 } MapperParts;
 
 typedef struct MapperOptions {
-        AccessList lookup_from, list_from; /* P7; borrowed */
+        const AccessList *lookup_from, *list_from; /* P7; borrowed, and may change meanwhile */
         bool relaxed_command_check;        /* KILL with living nodes, and STOP */
         void (*on_kill)(void *userdata);   /* a KILL was granted: the daemon is to end */
         void *userdata;
