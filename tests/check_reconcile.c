@@ -7,39 +7,57 @@
 
 #define NOW UINT64_C(5000000)
 
+#define FOREVER USEC_INFINITE
+#define GRACE (NOW + RECONCILE_GRACE_USEC)
+
+/* Every combination of what can be known. */
 static const struct {
-        const char *what;
         bool other_boot;
+        ConnectionEvidence connection;
         ListenerEvidence listener;
         ReconcileVerdict verdict;
         const char *reason; /* a word of it */
 } cases[] = {
-        { "same boot, the listener lives", false, LISTENER_ALIVE, { .keep = true, .await_until_usec = USEC_INFINITE },
-          "open" },
-        { "same boot, the listener is gone", false, LISTENER_GONE, { .end = NODE_END_FOUND_DEAD }, "gone" },
-        { "same boot, nothing is known of a listener", false, LISTENER_UNKNOWN,
-          { .keep = true, .await_until_usec = NOW + RECONCILE_GRACE_USEC }, "12 s" },
+        { false, CONNECTION_NONE, LISTENER_ALIVE,
+          { .keep = true, .is_awaited = true, .await_until_usec = FOREVER }, "open" },
+        { false, CONNECTION_NONE, LISTENER_GONE, { .end = NODE_END_FOUND_DEAD }, "gone" },
+        { false, CONNECTION_NONE, LISTENER_UNKNOWN,
+          { .keep = true, .is_awaited = true, .await_until_usec = GRACE }, "12 s" },
         /* A kernel counts its cookies from the beginning after each boot: an equal one proves nothing. */
-        { "another boot, a listener with that number lives", true, LISTENER_ALIVE,
-          { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
-        { "another boot, no listener with that number", true, LISTENER_GONE,
-          { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
-        { "another boot, nothing is known of a listener", true, LISTENER_UNKNOWN,
-          { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
+        { true, CONNECTION_NONE, LISTENER_ALIVE, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
+        { true, CONNECTION_NONE, LISTENER_GONE, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
+        { true, CONNECTION_NONE, LISTENER_UNKNOWN, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
+        /* An open connection is life, whatever else is said; as ever, a closed listener makes it stopping. */
+        { false, CONNECTION_OPEN, LISTENER_ALIVE, { .keep = true }, "fd store" },
+        { false, CONNECTION_OPEN, LISTENER_GONE, { .keep = true, .is_listener_gone = true }, "fd store" },
+        { false, CONNECTION_OPEN, LISTENER_UNKNOWN, { .keep = true }, "fd store" },
+        { true, CONNECTION_OPEN, LISTENER_ALIVE, { .keep = true }, "fd store" },
+        { true, CONNECTION_OPEN, LISTENER_GONE, { .keep = true, .is_listener_gone = true }, "fd store" },
+        { true, CONNECTION_OPEN, LISTENER_UNKNOWN, { .keep = true }, "fd store" },
+        /* And an ended one is proof of death. */
+        { false, CONNECTION_ENDED, LISTENER_ALIVE, { .end = NODE_END_LEFT }, "ended" },
+        { false, CONNECTION_ENDED, LISTENER_GONE, { .end = NODE_END_LEFT }, "ended" },
+        { false, CONNECTION_ENDED, LISTENER_UNKNOWN, { .end = NODE_END_LEFT }, "ended" },
+        { true, CONNECTION_ENDED, LISTENER_ALIVE, { .end = NODE_END_LEFT }, "ended" },
+        { true, CONNECTION_ENDED, LISTENER_GONE, { .end = NODE_END_LEFT }, "ended" },
+        { true, CONNECTION_ENDED, LISTENER_UNKNOWN, { .end = NODE_END_LEFT }, "ended" },
 };
 
 START_TEST(test_a_row_is_kept_exactly_as_long_as_evidence_says) {
         ReconcileFacts facts = {
                 .other_boot = cases[_i].other_boot,
+                .connection = cases[_i].connection,
                 .listener = cases[_i].listener,
                 .now_monotonic_usec = NOW,
         };
         ReconcileVerdict verdict = reconcile_plan(&facts);
 
-        ck_assert_msg(verdict.keep == cases[_i].verdict.keep, "%s", cases[_i].what);
-        if (verdict.keep)
+        ck_assert_int_eq(verdict.keep, cases[_i].verdict.keep);
+        ck_assert_int_eq(verdict.is_awaited, cases[_i].verdict.is_awaited);
+        ck_assert_int_eq(verdict.is_listener_gone, cases[_i].verdict.is_listener_gone);
+        if (verdict.is_awaited)
                 ck_assert_uint_eq(verdict.await_until_usec, cases[_i].verdict.await_until_usec);
-        else
+        if (!verdict.keep)
                 ck_assert_int_eq(verdict.end, cases[_i].verdict.end);
         ck_assert_ptr_nonnull(strstr(reconcile_reason(&facts), cases[_i].reason));
 }

@@ -17,20 +17,28 @@ typedef enum ListenerEvidence {
         LISTENER_GONE,
 } ListenerEvidence;
 
+typedef enum ConnectionEvidence {
+        CONNECTION_NONE,  /* it was not in the fd store */
+        CONNECTION_OPEN,  /* it was, and is open */
+        CONNECTION_ENDED, /* it was, and the node has closed it */
+} ConnectionEvidence;
+
 typedef struct ReconcileFacts {
         bool other_boot; /* the row is known to be of another boot of the machine */
         ListenerEvidence listener;
+        ConnectionEvidence connection;
         uint64_t now_monotonic_usec;
 } ReconcileFacts;
 
 typedef struct ReconcileVerdict {
-        bool keep;                 /* as NODE_AWAITED, until await_until_usec */
-        uint64_t await_until_usec; /* CLOCK_MONOTONIC; USEC_INFINITE: until its listener closes */
-        NodeEnd end;               /* if not kept: why not */
+        bool keep;
+        NodeEnd end; /* if it is not kept */
+        bool is_awaited;           /* if it is kept: without its connection */
+        bool is_listener_gone;     /* if it is kept with its connection */
+        uint64_t await_until_usec; /* if it is awaited: CLOCK_MONOTONIC, or USEC_INFINITE */
 } ReconcileVerdict;
 
 /* P3: keep exactly what evidence says is alive; without evidence either way, for the grace. */
 ReconcileVerdict reconcile_plan(const ReconcileFacts *facts);
-
-/* One sentence for the log and for people: "its listener is alive", ... */
+/* One sentence for the log and for people: "its listening socket is gone", ... */
 const char *reconcile_reason(const ReconcileFacts *facts);

@@ -462,6 +462,30 @@ static Change decide_listener_gone(const Event *event) {
         return change;
 }
 
+/* Twins: two nodes of one name and one owner that listen on one port at two addresses. Which connection is whose
+ * cannot be told when they register; it shows when one of them ends. */
+static Change decide_connection_lost(const Event *event) {
+        Change change = change_facts(event);
+
+        change.facts.is_awaited = true;
+        change.await_until_usec = event->await_until_usec;
+        return change;
+}
+
+static int registry_decide_found(Registry *registry, const Event *event, Change *ret) {
+        Event found = {
+                .now_usec = event->now_usec,
+                .peer = event->node->peer,
+                .connection = event->twin->connection,
+                .connection_fd = event->twin->connection_fd,
+        };
+        int r = registry_decide_return(registry, &found, event->node, ret);
+
+        if (r >= 0)
+                ret->twin = event->twin;
+        return r;
+}
+
 static Change decide_unit(const Event *event) {
         Change change = change_facts(event);
 
@@ -525,6 +549,11 @@ int registry_decide(Registry *registry, const Event *event, Change *ret_change, 
         case EVENT_CONNECTION_ENDED:
                 *ret_change = change_end(event, NODE_END_LEFT);
                 break;
+        case EVENT_CONNECTION_LOST:
+                *ret_change = decide_connection_lost(event);
+                break;
+        case EVENT_CONNECTION_FOUND:
+                return registry_decide_found(registry, event, ret_change);
         case EVENT_LISTENER_GONE:
                 *ret_change = decide_listener_gone(event);
                 break;
@@ -663,12 +692,18 @@ static void registry_apply_return(Registry *registry, const Change *change) {
         registry_count_uid(registry, node->peer.uid);
         node->connection = change->connection;
         node->connection_fd = change->connection_fd;
+        if (change->twin)
+                change->twin->connection = NULL;
         registry_set_facts(registry, node, change);
 }
 
 static void registry_apply_facts(Registry *registry, Change *change) {
         Node *node = change->node;
 
+        if (change->facts.is_awaited && !node->facts.is_awaited) {
+                node->connection = NULL;
+                node->await_until_usec = change->await_until_usec;
+        }
         registry_set_facts(registry, node, change);
         if (!change->has_profile)
                 return;

@@ -30,6 +30,8 @@ DEFINE_CLEANUP(Registry *, registry_free)
 typedef enum EventKind {
         EVENT_REGISTER,         /* ALIVE2_REQ */
         EVENT_CONNECTION_ENDED, /* of a registered node: EOF, RST, or a byte */
+        EVENT_CONNECTION_LOST,  /* the same, but it may have been its twin's: awaited for a moment */
+        EVENT_CONNECTION_FOUND, /* `node`, which is awaited, turns out to be the one behind its twin's connection */
         EVENT_LISTENER_GONE,    /* of `node`, by the kernel's word */
         EVENT_AWAIT_EXPIRED,    /* `node` was awaited and its grace is over */
         EVENT_STOP,             /* STOP_REQ for `node` */
@@ -51,6 +53,11 @@ typedef struct Event {
         bool is_unit_own;
         void *connection;
         int connection_fd;
+
+        /* EVENT_CONNECTION_LOST */
+        uint64_t await_until_usec; /* CLOCK_MONOTONIC */
+        /* EVENT_CONNECTION_FOUND: whose listener has closed; it is left without a connection */
+        Node *twin;
 
         /* EVENT_REGISTER, EVENT_UNIT */
         UnitPhase unit_phase;
@@ -87,10 +94,12 @@ typedef struct Change {
         NodeProfile profile; /* CHANGE_FACTS with has_profile: in place of the node's; owned until applied */
         bool has_profile;
 
-        /* CHANGE_RETURN */
+        /* CHANGE_RETURN; CHANGE_FACTS of one that is awaited from now on */
         NodePeer peer;
         void *connection;
         int connection_fd;
+        uint64_t await_until_usec;
+        Node *twin; /* CHANGE_RETURN: loses its connection */
 } Change;
 
 /* What the client is told, where the event was a request. */
