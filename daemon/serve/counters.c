@@ -28,6 +28,7 @@ static const struct {
         COUNTER("nodes.registered", n_registered),
         COUNTER("nodes.returned", n_returned),
         COUNTER("nodes.ended", n_ended),
+        COUNTER("nodes.held", n_held),
         COUNTER("nodes.answered-unwritten", n_unwritten),
         COUNTER("evidence.lost", n_evidence_lost),
 };

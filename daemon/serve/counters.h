@@ -19,6 +19,7 @@ typedef struct Counters {
         uint64_t n_registered;
         uint64_t n_returned;         /* awaited nodes that came back */
         uint64_t n_ended;
+        uint64_t n_held;             /* newcomers who waited for a holder that was going (P4) */
         uint64_t n_unwritten;        /* registrations answered before they were on disk (P2) */
         uint64_t n_denied;           /* P7 */
         uint64_t n_malformed;

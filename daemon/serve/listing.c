@@ -92,10 +92,12 @@ static Blob *listing_encode_text(const Registry *registry, ListingKind kind) {
         if (!blob)
                 return NULL;
         end = (char *)blob->data;
-        for (Node *node = registry_newest(registry); node; node = node->older)
-                end += kind == LISTING_NAMES
-                               ? wire_put_names_line(end, &node->info)
-                               : wire_put_dump_line(end, &node->info, node->connection_fd);
+        for (Node *node = registry_newest(registry); node; node = node->older) {
+                if (kind == LISTING_NAMES_WITHOUT_HELPERS && node->is_helper)
+                        continue;
+                end += kind == LISTING_DUMP ? wire_put_dump_line(end, &node->info, node->connection_fd)
+                                            : wire_put_names_line(end, &node->info);
+        }
         if (kind == LISTING_DUMP)
                 for (Node *node = registry_oldest_former(registry); node; node = node->newer)
                         end += wire_put_dump_old_line(end, &node->info, node->connection_fd);

@@ -29,6 +29,7 @@ DEFINE_CLEANUP(Blob *, blob_unref)
 
 typedef enum ListingKind {
         LISTING_NAMES,
+        LISTING_NAMES_WITHOUT_HELPERS,
         LISTING_DUMP,
         LISTING_RECORDS, /* the control protocol's, a whole answer */
         _LISTING_N,

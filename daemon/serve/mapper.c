@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Knows what each request of the EPMD protocol asks for and who may ask (P7). Does not know the bytes
- * (core/wire), the rules of registration (core/registry) or when an answer may leave (serve/ledger).
+ * (core/wire) nor how a name is given (serve/registrar).
  *
- * The trap: a refused client is told with the same bytes as by stock epmd, and is then closed; OTP keeps
- * its side open otherwise, one more with each retry.
+ * The trap: who may not ask is closed without a byte, and named in the log once: otherwise whoever scans the
+ * network fills it.
  */
 
 #include "serve/mapper.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/wire.h"
 #include "log.h"
@@ -57,96 +55,6 @@ static void mapper_tell(Mapper *mapper, EventKind kind, Node *node) {
                      &(Event){ .kind = kind, .node = node, .now_usec = now_usec(CLOCK_REALTIME) }, NULL);
 }
 
-/* --- ALIVE2_REQ ------------------------------------------------------------------------------- */
-
-static void log_refusal_by_holder(const NodeInfo *info, const Node *holder, const char *name) {
-        LogFields fields = {
-                .node = info->name,
-                .n_node = info->n_name,
-                .port = info->port,
-                .unit = holder->unit,
-        };
-        char uid[32] = "unknown", since[32] = "";
-        time_t seconds = (time_t)(holder->since_usec / USEC_PER_SEC);
-        struct tm tm;
-
-        if (holder->peer.uid != NODE_UID_UNKNOWN)
-                snprintf(uid, sizeof uid, "%u", holder->peer.uid);
-        if (gmtime_r(&seconds, &tm))
-                strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S UTC", &tm);
-        log_event(LOG_WARNING, LOG_EVENT_NAME_REFUSED, &fields,
-                  "%s at port %u is refused: the name is held (%s) at port %u by uid %s, unit %s, since %s",
-                  name, info->port, node_state_to_string(holder->state), holder->info.port, uid,
-                  holder->unit ? holder->unit : "unknown", since);
-}
-
-static void log_refusal(const NodeInfo *info, const Reply *reply, const Conn *conn) {
-        char name[512];
-        LogFields fields = { .port = info->port, .peer = conn_peer_text(conn) };
-
-        log_printable(info->name, info->n_name, name, sizeof name);
-        if (reply->holder) {
-                log_refusal_by_holder(info, reply->holder, name);
-                return;
-        }
-        fields.node = info->n_name ? info->name : NULL;
-        fields.n_node = info->n_name;
-        log_event(LOG_WARNING, LOG_EVENT_NAME_REFUSED, &fields, "%s at port %u is refused: %s", name,
-                  info->port, refusal_to_string(reply->refusal));
-}
-
-static void mapper_refuse(Mapper *mapper, Conn *conn, const NodeInfo *info, const Reply *reply) {
-        uint8_t answer[WIRE_ALIVE_ANSWER_MAX];
-        size_t n = wire_put_alive(answer, info->highest_version, 1, WIRE_CREATION_OF_REFUSAL);
-
-        mapper->parts.counters->n_refused[reply->refusal]++;
-        log_refusal(info, reply, conn);
-        log_debug("** answer to %s: refused, %s", conn_peer_text(conn), refusal_to_string(reply->refusal));
-        conn_answer(conn, answer, n);
-}
-
-/* The node has been registered; where its connection cannot be watched, it has to go again. */
-static void mapper_accept(Mapper *mapper, Conn *conn, const NodeInfo *info, const Reply *reply) {
-        uint8_t answer[WIRE_ALIVE_ANSWER_MAX];
-        size_t n = wire_put_alive(answer, info->highest_version, 0, reply->creation);
-        int r = conn_register(conn, reply->node, answer, n);
-
-        if (r < 0) {
-                log_error("%s cannot be watched and is dropped: %s", reply->node->info.name,
-                          strerror(-r));
-                mapper_tell(mapper, EVENT_CONNECTION_ENDED, reply->node);
-                return;
-        }
-        log_debug("** answer to %s: registered, creation %u", conn_peer_text(conn), reply->creation);
-        ledger_answer_when_written(mapper->parts.ledger, conn);
-}
-
-static void mapper_alive2(Mapper *mapper, Conn *conn, const NodeInfo *info) {
-        Event event = {
-                .kind = EVENT_REGISTER,
-                .now_usec = now_usec(CLOCK_REALTIME),
-                .info = *info,
-                .connection = conn,
-                .connection_fd = conn_fd(conn),
-        };
-        Address scope;
-        Reply reply;
-        int r;
-
-        mapper->parts.counters->n_alive2++;
-        vigil_examine(mapper->parts.vigil, conn, &event);
-        scope = registry_scope_of(&event.listener);
-        vigil_settle_holders(mapper->parts.vigil, info->name, info->n_name, &scope);
-        r = ledger_carry(mapper->parts.ledger, &event, &reply);
-        if (r < 0) {
-                log_error("A registration is closed unanswered: %s", strerror(-r));
-                conn_finish(conn);
-        } else if (reply.refusal != REFUSAL_NONE)
-                mapper_refuse(mapper, conn, info, &reply);
-        else
-                mapper_accept(mapper, conn, info, &reply);
-}
-
 /* --- PORT2_REQ, NAMES_REQ, DUMP_REQ ------------------------------------------------------------ */
 
 static void mapper_port2(Mapper *mapper, Conn *conn, const WireRequest *request) {
@@ -168,9 +76,12 @@ static void mapper_port2(Mapper *mapper, Conn *conn, const WireRequest *request)
 static void mapper_listing(Mapper *mapper, Conn *conn, ListingKind kind) {
         uint8_t head[WIRE_LISTING_HEAD];
         size_t n_head = wire_put_listing_head(head, conn_listener_port(conn));
-        Blob *blob = listings_get(mapper->parts.listings, mapper->parts.registry, kind);
+        Blob *blob;
 
-        if (kind == LISTING_NAMES)
+        if (kind == LISTING_NAMES && !*mapper->options.names_with_helpers)
+                kind = LISTING_NAMES_WITHOUT_HELPERS;
+        blob = listings_get(mapper->parts.listings, mapper->parts.registry, kind);
+        if (kind != LISTING_DUMP)
                 mapper->parts.counters->n_names++;
         else
                 mapper->parts.counters->n_dump++;
@@ -295,7 +206,7 @@ static void mapper_deny(Mapper *mapper, Conn *conn, WireOp op) {
 static void mapper_dispatch(Mapper *mapper, Conn *conn, const WireRequest *request) {
         switch (request->op) {
         case WIRE_ALIVE2:
-                mapper_alive2(mapper, conn, &request->info);
+                registrar_on_request(mapper->parts.registrar, conn, &request->info);
                 break;
         case WIRE_PORT2:
                 mapper_port2(mapper, conn, request);
@@ -357,5 +268,5 @@ void mapper_on_request(Mapper *mapper, Conn *conn, const uint8_t *body, size_t n
 
 void mapper_on_end(Mapper *mapper, Conn *conn) {
         log_debug("** %s has closed its connection", conn_peer_text(conn));
-        mapper_tell(mapper, EVENT_CONNECTION_ENDED, conn_node(conn));
+        vigil_on_connection_ended(mapper->parts.vigil, conn_node(conn));
 }

@@ -10,6 +10,7 @@
 #include "serve/counters.h"
 #include "serve/ledger.h"
 #include "serve/listing.h"
+#include "serve/registrar.h"
 #include "serve/vigil.h"
 
 /* All of these are borrowed and outlive the mapper. */
@@ -17,12 +18,14 @@ typedef struct MapperParts {
         Registry *registry;
         Ledger *ledger;
         Vigil *vigil;
+        Registrar *registrar;
         Listings *listings;
         Counters *counters;
 } MapperParts;
 
 typedef struct MapperOptions {
         const AccessList *lookup_from, *list_from; /* P7; borrowed, and may change meanwhile */
+        const bool *names_with_helpers; /* NAMES tells helpers' names, too */
         bool relaxed_command_check;        /* KILL with living nodes, and STOP */
         void (*on_kill)(void *userdata);   /* a KILL was granted: the daemon is to end */
         void *userdata;

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows how a registration goes: what the kernel and systemd say of the newcomer and of those in his way, then the
+ * registry's decision, then the answer, at once or when the holder has gone. Does not know the rules (core/registry)
+ * or when an answer may leave (serve/ledger).
+ *
+ * The trap: a refused client is told with the same bytes as by stock epmd, and is then closed; OTP keeps
+ * its side open otherwise, one more with each retry.
+ */
+
+#include "serve/registrar.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/wire.h"
+#include "log.h"
+#include "serve/held.h"
+
+/* How long a newcomer waits for systemd's word on whether the holder is being stopped. */
+#define ASK_PATIENCE_USEC (250 * USEC_PER_MSEC)
+
+struct Registrar {
+        RegistrarParts parts;
+        const uint64_t *hold_usec;
+        Held *held;
+};
+
+/* --- refusals --------------------------------------------------------------------------------- */
+
+static void log_refusal_by_holder(const NodeInfo *info, const Node *holder, const char *name) {
+        LogFields fields = {
+                .node = info->name,
+                .n_node = info->n_name,
+                .port = info->port,
+                .unit = holder->unit,
+        };
+        char uid[32] = "unknown", since[32] = "";
+        time_t seconds = (time_t)(holder->since_usec / USEC_PER_SEC);
+        struct tm tm;
+
+        if (holder->peer.uid != NODE_UID_UNKNOWN)
+                snprintf(uid, sizeof uid, "%u", holder->peer.uid);
+        if (gmtime_r(&seconds, &tm))
+                strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S UTC", &tm);
+        log_event(LOG_WARNING, LOG_EVENT_NAME_REFUSED, &fields,
+                  "%s at port %u is refused: the name is held (%s) at port %u by uid %s, unit %s, since %s",
+                  name, info->port, node_state_to_string(holder->state), holder->info.port, uid,
+                  holder->unit ? holder->unit : "unknown", since);
+}
+
+static void log_refusal_by_rule(const Event *event, const Reply *reply, const char *name) {
+        const Reservation *reservation = reply->reservation;
+        LogFields fields = {
+                .node = event->info.name,
+                .n_node = event->info.n_name,
+                .port = event->info.port,
+                .unit = event->unit,
+        };
+        char uid[32] = "unknown";
+
+        if (event->peer.uid != NODE_UID_UNKNOWN)
+                snprintf(uid, sizeof uid, "%u", event->peer.uid);
+        log_event(LOG_WARNING, LOG_EVENT_NAME_REFUSED, &fields,
+                  "%s at port %u is refused to uid %s, unit %s: [reserve %s] keeps it for %s%s", name,
+                  event->info.port, uid, event->unit ? event->unit : "unknown", reservation->label,
+                  reservation->n_owners ? reservation->owners[0].text : "nobody",
+                  reservation->n_owners > 1 ? " and others" : "");
+}
+
+static void log_refusal(const Event *event, const Reply *reply, const Conn *conn) {
+        const NodeInfo *info = &event->info;
+        char name[512];
+        LogFields fields = { .port = info->port, .peer = conn_peer_text(conn) };
+
+        log_printable(info->name, info->n_name, name, sizeof name);
+        if (reply->holder) {
+                log_refusal_by_holder(info, reply->holder, name);
+                return;
+        }
+        if (reply->reservation) {
+                log_refusal_by_rule(event, reply, name);
+                return;
+        }
+        fields.node = info->n_name ? info->name : NULL;
+        fields.n_node = info->n_name;
+        log_event(LOG_WARNING, LOG_EVENT_NAME_REFUSED, &fields, "%s at port %u is refused: %s", name,
+                  info->port, refusal_to_string(reply->refusal));
+}
+
+/* For the one who asks why. A refusal is true all the same where there is no memory to note it. */
+static void registrar_remember_refusal(Registrar *registrar, const Event *event, const Reply *reply) {
+        _cleanup_(refused_done) Refused refused = {
+                .name = strndup(event->info.name, event->info.n_name),
+                .n_name = event->info.n_name,
+                .at_usec = event->now_usec,
+                .reason = reply->refusal,
+                .port = event->info.port,
+                .uid = event->peer.uid,
+                .unit = event->unit ? strdup(event->unit) : NULL,
+        };
+
+        if (refused.name && refusals_note(registrar->parts.refusals, &refused) > 0)
+                (void)store_submit_refusal(registrar->parts.store, &refused);
+}
+
+static void registrar_refuse(Registrar *registrar, Conn *conn, const Event *event, const Reply *reply) {
+        uint8_t answer[WIRE_ALIVE_ANSWER_MAX];
+        size_t n = wire_put_alive(answer, event->info.highest_version, 1, WIRE_CREATION_OF_REFUSAL);
+
+        registrar->parts.counters->n_refused[reply->refusal]++;
+        log_refusal(event, reply, conn);
+        log_debug("** answer to %s: refused, %s", conn_peer_text(conn), refusal_to_string(reply->refusal));
+        conn_answer(conn, answer, n);
+}
+
+/* The node has been registered; where its connection cannot be watched, it has to go again. */
+static void registrar_accept(Registrar *registrar, Conn *conn, const NodeInfo *info, const Reply *reply) {
+        uint8_t answer[WIRE_ALIVE_ANSWER_MAX];
+        size_t n = wire_put_alive(answer, info->highest_version, 0, reply->creation);
+        int r = conn_register(conn, reply->node, answer, n);
+
+        if (r < 0) {
+                log_error("%s cannot be watched and is dropped: %s", reply->node->info.name,
+                          strerror(-r));
+                vigil_on_connection_ended(registrar->parts.vigil, reply->node);
+                return;
+        }
+        log_debug("** answer to %s: registered, creation %u", conn_peer_text(conn), reply->creation);
+        ledger_answer_when_written(registrar->parts.ledger, conn);
+}
+
+/* P4: the holder is going, or it is to be asked of systemd whether it is: until when the newcomer waits
+ * (CLOCK_MONOTONIC). 0: he does not. `turn` NULL: he has just come. */
+static uint64_t registrar_patience(Registrar *registrar, const Reply *reply, const HeldTurn *turn) {
+        uint64_t hold = *registrar->hold_usec, now = now_usec(CLOCK_MONOTONIC);
+        uint64_t until = (turn ? turn->since_usec : now) + hold;
+
+        if (reply->refusal != REFUSAL_NAME_TAKEN || hold == 0 || now >= until)
+                return 0;
+        if (reply->is_holder_going)
+                return until;
+        if (turn || unit_states_ask(registrar->parts.unit_states, reply->holder) < 0)
+                return 0;
+        return min_u64(until, now + ASK_PATIENCE_USEC);
+}
+
+static void log_held(const NodeInfo *info, const Reply *reply) {
+        LogFields fields = { .node = info->name, .n_node = info->n_name, .port = info->port,
+                             .unit = reply->holder->unit };
+        char name[512];
+
+        log_printable(info->name, info->n_name, name, sizeof name);
+        if (reply->is_holder_going)
+                log_event(LOG_INFO, LOG_EVENT_NAME_HELD, &fields,
+                          "%s at port %u waits: the name's holder at port %u (unit %s) is going", name, info->port,
+                          reply->holder->info.port, reply->holder->unit ? reply->holder->unit : "unknown");
+}
+
+/* True if the newcomer waits, until `*ret_until`. */
+static bool registrar_holds(Registrar *registrar, Conn *conn, const NodeInfo *info, const Reply *reply,
+                         const HeldTurn *turn, uint64_t *ret_until) {
+        uint64_t until = registrar_patience(registrar, reply, turn);
+
+        if (until == 0)
+                return false;
+        if (!turn && held_add(registrar->held, conn, info, until) < 0)
+                return false;
+        if (!turn || (turn->n_turns == 0 && reply->is_holder_going))
+                log_held(info, reply);
+        if (!turn)
+                registrar->parts.counters->n_held++;
+        *ret_until = until;
+        return true;
+}
+
+/* Until when the newcomer waits, or 0: he was answered, or is gone. */
+static uint64_t registrar_register(Registrar *registrar, Conn *conn, const NodeInfo *info, const HeldTurn *turn) {
+        Event event = {
+                .kind = EVENT_REGISTER,
+                .now_usec = now_usec(CLOCK_REALTIME),
+                .info = *info,
+                .connection = conn,
+                .connection_fd = conn_fd(conn),
+        };
+        uint64_t until = 0;
+        Address scope;
+        Reply reply;
+        int r;
+
+        vigil_examine(registrar->parts.vigil, conn, &event);
+        unit_states_fill(registrar->parts.unit_states, &event);
+        scope = registry_scope_of(&event.listener);
+        vigil_settle_holders(registrar->parts.vigil, info->name, info->n_name, &scope);
+        r = ledger_carry(registrar->parts.ledger, &event, &reply);
+        if (r < 0) {
+                log_error("A registration is closed unanswered: %s", strerror(-r));
+                conn_finish(conn);
+        } else if (reply.refusal == REFUSAL_NONE)
+                registrar_accept(registrar, conn, info, &reply);
+        else if (!registrar_holds(registrar, conn, info, &reply, turn, &until)) {
+                registrar_remember_refusal(registrar, &event, &reply);
+                registrar_refuse(registrar, conn, &event, &reply);
+        }
+        return until;
+}
+
+static uint64_t registrar_on_turn(void *userdata, const HeldTurn *turn) {
+        return registrar_register(userdata, turn->conn, turn->info, turn);
+}
+
+void registrar_on_request(Registrar *registrar, Conn *conn, const NodeInfo *info) {
+        registrar->parts.counters->n_alive2++;
+        registrar_register(registrar, conn, info, NULL);
+}
+
+/* --- what those who wait wait for ------------------------------------------------------------- */
+
+void registrar_on_news(Registrar *registrar, const LedgerNews *news) {
+        if (news->kind == CHANGE_END || news->kind == CHANGE_FACTS)
+                held_poke(registrar->held, news->node->info.name, news->node->info.n_name);
+}
+
+void registrar_on_heard(Registrar *registrar) {
+        held_poke_all(registrar->held);
+}
+
+size_t registrar_n_held(const Registrar *registrar) {
+        return held_n(registrar->held);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+int registrar_new(Registrar **ret, sd_event *event, const RegistrarParts *parts, const uint64_t *hold_usec) {
+        _cleanup_(registrar_freep) Registrar *registrar = calloc(1, sizeof *registrar);
+        int r;
+
+        if (!registrar)
+                return -ENOMEM;
+        registrar->parts = *parts;
+        registrar->hold_usec = hold_usec;
+        r = held_new(&registrar->held, event, &(HeldHandler){ registrar_on_turn, registrar });
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(registrar);
+        return 0;
+}
+
+Registrar *registrar_free(Registrar *registrar) {
+        if (!registrar)
+                return NULL;
+        held_free(registrar->held);
+        free(registrar);
+        return NULL;
+}
