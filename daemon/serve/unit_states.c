@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows which nodes are in which unit, and what follows for them. Does not know D-Bus (evidence/units) nor the state
+ * rule (core/node_state).
+ *
+ * The trap: the bus can be away for a moment (its restart) or for good. What was last heard holds for some seconds,
+ * lest every node changes its state twice at a restart; then it counts no more, lest a unit is "stopping" for ever.
+ */
+
+#include "serve/unit_states.h"
+
+#include <string.h>
+
+#include "evidence/units.h"
+#include "log.h"
+
+#define BUS_GRACE_USEC (5 * USEC_PER_SEC)
+/* An answer that is younger is fresh: a client that is refused again and again must not keep systemd busy. */
+#define FRESH_USEC (10 * USEC_PER_MSEC)
+
+struct UnitStates {
+        sd_event *event;
+        Registry *registry;
+        Ledger *ledger;
+        UnitStatesHandler handler;
+        Units *units;
+        sd_event_source *grace;
+        bool is_connected; /* as it was told */
+        char *asked_unit;  /* the last that was asked for in haste, and when the answer came */
+        uint64_t heard_usec;
+};
+
+static uint64_t states_now(const UnitStates *states, clockid_t clock) {
+        uint64_t now = 0;
+
+        sd_event_now(states->event, clock, &now);
+        return now;
+}
+
+/* Nothing here can be short of memory: only registrations and announcements allocate. */
+static void states_tell(UnitStates *states, Node *node, UnitPhase phase, pid_t pid) {
+        ledger_carry(states->ledger,
+                     &(Event){
+                             .kind = EVENT_UNIT,
+                             .node = node,
+                             .now_usec = states_now(states, CLOCK_REALTIME),
+                             .unit_phase = phase,
+                             .unit_pid = pid,
+                     },
+                     NULL);
+}
+
+static UnitPhase phase_of(const UnitFacts *facts, bool is_own) {
+        return facts->active[0] ? unit_phase_from_words(facts->type, facts->active, facts->sub, is_own)
+                                : UNIT_PHASE_UNKNOWN;
+}
+
+/* --- the bus ---------------------------------------------------------------------------------- */
+
+static int states_on_grace(sd_event_source *source, uint64_t usec, void *userdata) {
+        UnitStates *states = userdata;
+
+        (void)source;
+        (void)usec;
+        if (units_is_connected(states->units))
+                return 0;
+        for (Node *node = registry_newest(states->registry), *older; node; node = older) {
+                older = node->older;
+                states_tell(states, node, UNIT_PHASE_UNKNOWN, 0);
+        }
+        return 0;
+}
+
+static void states_arm_grace(UnitStates *states) {
+        sd_event_source_set_time(states->grace, states_now(states, CLOCK_MONOTONIC) + BUS_GRACE_USEC);
+        sd_event_source_set_enabled(states->grace, SD_EVENT_ONESHOT);
+}
+
+static void states_note_bus(UnitStates *states) {
+        bool is_connected = units_is_connected(states->units);
+
+        if (is_connected == states->is_connected)
+                return;
+        states->is_connected = is_connected;
+        log_event(LOG_INFO, LOG_EVENT_BUS, NULL, "The system bus %s",
+                  is_connected ? "is there: the states of units are known"
+                               : "is away: the states of units are not known until it is back");
+        if (!is_connected)
+                states_arm_grace(states);
+}
+
+const char *unit_states_unseen_reason(const UnitStates *states) {
+        return units_is_connected(states->units) ? NULL : "systemd does not answer on the system bus";
+}
+
+void unit_states_look_again(UnitStates *states) {
+        units_poke(states->units);
+}
+
+/* --- what systemd says ------------------------------------------------------------------------ */
+
+static void states_on_unit(void *userdata, const char *unit, const UnitFacts *facts) {
+        UnitStates *states = userdata;
+
+        states_note_bus(states);
+        if (facts->active[0])
+                for (Node *node = registry_newest(states->registry), *older; node; node = older) {
+                        older = node->older;
+                        if (node->unit && strcmp(node->unit, unit) == 0)
+                                states_tell(states, node, phase_of(facts, node->is_unit_own),
+                                            node->is_unit_own ? facts->main_pid : 0);
+                }
+        if (states->asked_unit && strcmp(states->asked_unit, unit) == 0)
+                states->heard_usec = states_now(states, CLOCK_MONOTONIC);
+        states->handler.on_heard(states->handler.userdata, unit);
+}
+
+void unit_states_fill(UnitStates *states, Event *event) {
+        UnitFacts facts;
+
+        event->unit_phase = UNIT_PHASE_UNKNOWN;
+        event->unit_pid = 0;
+        if (!event->unit || !units_get(states->units, event->unit, &facts))
+                return;
+        event->unit_phase = phase_of(&facts, event->is_unit_own);
+        event->unit_pid = event->is_unit_own ? facts.main_pid : 0;
+}
+
+int unit_states_ask(UnitStates *states, const Node *node) {
+        uint64_t now = states_now(states, CLOCK_MONOTONIC);
+        char *unit;
+        int r;
+
+        if (!node->unit)
+                return -ENOENT;
+        if (states->asked_unit && strcmp(states->asked_unit, node->unit) == 0 &&
+            states->heard_usec + FRESH_USEC > now)
+                return -EALREADY;
+        r = units_refresh(states->units, node->unit);
+        if (r < 0)
+                return r;
+        unit = strdup(node->unit);
+        if (unit) {
+                free(states->asked_unit);
+                states->asked_unit = unit;
+                states->heard_usec = 0;
+        }
+        return 0;
+}
+
+void unit_states_on_news(UnitStates *states, const LedgerNews *news) {
+        if (!news->node->unit)
+                return;
+        if (news->kind == CHANGE_REGISTER)
+                (void)units_watch(states->units, news->node->unit); /* without memory: not known, as without a bus */
+        else if (news->kind == CHANGE_END)
+                units_unwatch(states->units, news->node->unit);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+int unit_states_new(UnitStates **ret, sd_event *event, Registry *registry, Ledger *ledger,
+                    const UnitStatesHandler *handler) {
+        _cleanup_(unit_states_freep) UnitStates *states = calloc(1, sizeof *states);
+        int r;
+
+        if (!states)
+                return -ENOMEM;
+        *states = (UnitStates){ .event = event, .registry = registry, .ledger = ledger, .handler = *handler };
+        r = units_new(&states->units, event, &(UnitsHandler){ states_on_unit, states });
+        if (r < 0)
+                return r;
+        r = sd_event_add_time(event, &states->grace, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC, states_on_grace,
+                              states);
+        if (r < 0)
+                return r;
+        /* What the file says of units holds until the bus is there, or is not. */
+        states_arm_grace(states);
+        *ret = TAKE_PTR(states);
+        return 0;
+}
+
+UnitStates *unit_states_free(UnitStates *states) {
+        if (!states)
+                return NULL;
+        sd_event_source_disable_unref(states->grace);
+        units_free(states->units);
+        free(states->asked_unit);
+        free(states);
+        return NULL;
+}
