@@ -563,6 +563,10 @@ Node *conn_node(const Conn *conn) {
         return conn->node;
 }
 
+void conn_set_node(Conn *conn, Node *node) {
+        conn->node = node;
+}
+
 static void conn_on_ended(Conn *conn) {
         Conns *conns = conn->conns;
 

@@ -126,6 +126,8 @@ int conn_register(Conn *conn, Node *node, const void *answer, size_t n_answer);
 bool conn_is_unanswered(const Conn *conn);
 void conn_release_answer(Conn *conn);
 Node *conn_node(const Conn *conn);
+/* The connection turns out to be of another node. */
+void conn_set_node(Conn *conn, Node *node);
 
 /* Looks whether a registered connection has ended, without waiting for the loop to come by: true if it has
  * (P4: a newcomer's request can overtake the close before it). Calls nothing. */

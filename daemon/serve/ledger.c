@@ -330,6 +330,19 @@ static void log_state(const Node *node, NodeState state_before) {
                           node_source_to_string(node->state_source));
 }
 
+/* What an operator does to a node is worth more than what the node does. */
+static void log_end(const Change *change) {
+        LogFields fields = fields_of(change->node);
+
+        if (change->end == NODE_END_RELEASED)
+                log_event(LOG_NOTICE, LOG_EVENT_NODE_RELEASED, &fields, "%s at port %u was released by %s",
+                          change->node->info.name, change->node->info.port, change->by ? change->by : "nobody");
+        else
+                log_event(LOG_INFO, LOG_EVENT_NODE_ENDED, &fields, "%s%s at port %u is gone: %s",
+                          change->node->info.name, change->node->facts.is_awaited ? ", awaited," : "",
+                          change->node->info.port, node_end_to_string(change->end));
+}
+
 static void log_change(const Change *change, NodeState state_before) {
         LogFields fields = fields_of(change->node);
         const char *name = change->node->info.name;
@@ -347,9 +360,7 @@ static void log_change(const Change *change, NodeState state_before) {
                 log_state(change->node, state_before);
                 break;
         case CHANGE_END:
-                log_event(LOG_INFO, LOG_EVENT_NODE_ENDED, &fields, "%s%s at port %u is gone: %s",
-                          name, change->node->facts.is_awaited ? ", awaited," : "", port,
-                          node_end_to_string(change->end));
+                log_end(change);
                 break;
         case CHANGE_NONE:
                 break;
@@ -404,12 +415,7 @@ static void ledger_count(Ledger *ledger, const Change *change) {
 
 /* One that ends before its registration was written is still told of it, as by stock epmd: some clients
  * close their side right after the request. */
-static void ledger_drop_connection(Ledger *ledger, Node *node) {
-        Conn *conn = node->connection;
-
-        if (!conn)
-                return;
-        node->connection = NULL;
+static void ledger_drop_connection(Ledger *ledger, Conn *conn) {
         if (conn_wait(conn)->is_waiting)
                 waiting_release(ledger, conn);
         conn_finish(conn);
@@ -433,16 +439,21 @@ static void ledger_carry_change(Ledger *ledger, Change *change, uint64_t now_use
                 .end = change->end,
                 .by = change->by,
                 .state_before = change->node->state,
+                .connection_before = change->node->connection,
                 .now_usec = now_usec,
         };
         registry_apply(ledger->registry, change);
+        if (change->kind == CHANGE_RETURN && change->twin)
+                conn_set_node(change->node->connection, change->node);
         news.revision = registry_revision(ledger->registry);
         ledger_submit(ledger, change, now_usec);
         ledger_count(ledger, change);
         log_change(change, news.state_before);
         ledger_tell(ledger, &news);
         if (change->kind == CHANGE_END)
-                ledger_drop_connection(ledger, change->node);
+                change->node->connection = NULL;
+        if (news.connection_before && !change->node->connection)
+                ledger_drop_connection(ledger, news.connection_before);
 }
 
 int ledger_carry(Ledger *ledger, const Event *event, Reply *ret_reply) {

@@ -19,13 +19,14 @@ typedef struct LedgerNews {
         NodeEnd end;      /* CHANGE_END */
         const char *by;   /* CHANGE_END; or NULL */
         NodeState state_before;
+        void *connection_before; /* the Conn it had, or NULL; still there if it was lost with this change */
         uint64_t revision; /* the registry's, with this change */
         uint64_t now_usec; /* CLOCK_REALTIME */
 } LedgerNews;
 
 typedef struct LedgerHandler {
         /* A change has been carried out; also for each node that the reconciliation brings (CHANGE_REGISTER).
-         * Where a node leaves, its connection is still there. Must not call ledger_carry(). */
+         * Must not call ledger_carry(). */
         void (*on_news)(void *userdata, const LedgerNews *news);
         /* Changes up to `revision` may be told: they are on disk, or the daemon has said that it is degraded. */
         void (*on_tellable)(void *userdata, uint64_t revision);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows what an operator wants to see and where it stands. Changes nothing. The bytes are core/control's.
+ * Knows which request is whose to answer, and what an operator wants to see of the daemon as a whole. The bytes are
+ * core/control's.
  *
  * Who may connect is decided by the control socket's file mode.
  */
@@ -13,6 +14,7 @@
 #include "core/control.h"
 #include "core/wire.h"
 #include "log.h"
+#include "serve/answer.h"
 
 static void put_string(ControlBuffer *buffer, ControlTag tag, const char *text) {
         control_put_text(buffer, tag, text, strlen(text));
@@ -49,10 +51,29 @@ static void put_numbers(ControlBuffer *buffer, const OperatorParts *parts) {
         control_put_u64(buffer, CONTROL_TAG_N_CONNECTIONS_MAX, conns_n_max(parts->conns));
         control_put_u64(buffer, CONTROL_TAG_NODES_PER_UID_MAX, parts->n_nodes_per_uid_max);
         control_put_u64(buffer, CONTROL_TAG_REVISION, registry_revision(registry));
+        control_put_u64(buffer, CONTROL_TAG_N_WATCHERS, watch_n(parts->watch));
+        control_put_u64(buffer, CONTROL_TAG_N_HELD, registrar_n_held(parts->registrar));
+        for (NodeState state = 0; state < _NODE_STATE_N; state++)
+                if (registry_n_in_state(registry, state) > 0)
+                        control_put_named_u64(buffer, CONTROL_TAG_N_IN_STATE, node_state_to_string(state),
+                                              registry_n_in_state(registry, state));
 }
 
-static void put_evidence(ControlBuffer *buffer, const Vigil *vigil) {
+static void put_fd_store(ControlBuffer *buffer, const Fdstore *fdstore) {
+        FdstoreStatus status;
+
+        fdstore_get_status(fdstore, &status);
+        if (status.n_max == 0)
+                return;
+        control_put_u64(buffer, CONTROL_TAG_FD_STORE_MAX, status.n_max);
+        control_put_u64(buffer, CONTROL_TAG_FD_STORE_N, status.n_stored);
+        control_put_u64(buffer, CONTROL_TAG_FD_STORE_WAITING, status.n_waiting);
+}
+
+static void put_evidence(ControlBuffer *buffer, const OperatorParts *parts) {
+        const Vigil *vigil = parts->vigil;
         const char *blind_reason = vigil_blind_reason(vigil);
+        const char *unseen_reason = unit_states_unseen_reason(parts->unit_states);
 
         put_string(buffer, CONTROL_TAG_EVIDENCE, "connections");
         if (blind_reason)
@@ -61,6 +82,8 @@ static void put_evidence(ControlBuffer *buffer, const Vigil *vigil) {
                 put_string(buffer, CONTROL_TAG_EVIDENCE, "listeners");
         if (vigil_knows_units(vigil) && !blind_reason)
                 put_string(buffer, CONTROL_TAG_EVIDENCE, "units");
+        if (unseen_reason)
+                put_string(buffer, CONTROL_TAG_UNITS_UNSEEN, unseen_reason);
 }
 
 static void put_sockets(ControlBuffer *buffer, const ListenSockets *sockets) {
@@ -90,28 +113,20 @@ static void put_status(ControlBuffer *buffer, const OperatorParts *parts) {
                 put_string(buffer, CONTROL_TAG_BOOT_ID, parts->boot_id);
         if (reason)
                 put_string(buffer, CONTROL_TAG_DEGRADED, reason);
-        put_evidence(buffer, parts->vigil);
+        put_evidence(buffer, parts);
+        put_fd_store(buffer, parts->fdstore);
         put_numbers(buffer, parts);
         put_registry(buffer, &status);
         counters_each(parts->counters, put_counter, buffer);
         control_put_record_end(buffer);
 }
 
-static void put_answer(ControlBuffer *buffer, const OperatorParts *parts, const ControlRequest *request) {
-        if (request->version != CONTROL_VERSION) {
-                control_put_error_answer(buffer, CONTROL_E_BAD_VERSION,
-                                         "This daemon speaks version 1 of the control protocol.");
-                return;
-        }
-        if (request->kind != CONTROL_STATUS) {
-                control_put_error_answer(buffer, CONTROL_E_UNKNOWN_REQUEST,
-                                         "This daemon does not know that request.");
-                return;
-        }
-        control_put_answer_head(buffer);
-        put_status(buffer, parts);
-        control_put_record_begin(buffer, CONTROL_END);
-        control_put_record_end(buffer);
+static void answer_status(const OperatorParts *parts, Conn *conn) {
+        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
+
+        control_put_answer_head(&buffer);
+        put_status(&buffer, parts);
+        answer_buffer(conn, &buffer);
 }
 
 /* All nodes are encoded once for a revision, and shared by all who read them (P6). */
@@ -120,31 +135,73 @@ static void answer_names(const OperatorParts *parts, Conn *conn) {
 
         if (blob)
                 conn_answer_listing(conn, parts->listings, NULL, 0, blob);
-        else {
-                log_error("A control request is closed unanswered: %s", strerror(ENOMEM));
-                conn_finish(conn);
+        else
+                answer_error(conn, CONTROL_E_INTERNAL, "There is no memory for that.");
+}
+
+static void operator_dispatch(const OperatorParts *parts, Conn *conn, const ControlRequest *request) {
+        switch (request->kind) {
+        case CONTROL_STATUS:
+                answer_status(parts, conn);
+                break;
+        case CONTROL_NAMES:
+                answer_names(parts, conn);
+                break;
+        case CONTROL_WHY:
+                inquiry_why(parts->inquiry, conn, request);
+                break;
+        case CONTROL_HISTORY:
+                inquiry_history(parts->inquiry, conn, request);
+                break;
+        case CONTROL_AT:
+                inquiry_at(parts->inquiry, conn, request);
+                break;
+        case CONTROL_WATCH:
+                watch_on_request(parts->watch, conn, request);
+                break;
+        case CONTROL_ANNOUNCE:
+                orders_announce(parts->orders, conn, request);
+                break;
+        case CONTROL_RELEASE:
+                orders_release(parts->orders, conn, request);
+                break;
+        default: /* a number from outside */
+                answer_error(conn, CONTROL_E_UNKNOWN_REQUEST, "This daemon does not know that request.");
         }
 }
 
+static bool is_spoken(Conn *conn, const ControlRequest *request) {
+        if (request->version == CONTROL_VERSION)
+                return true;
+        answer_error(conn, CONTROL_E_BAD_VERSION, "This daemon speaks version 1 of the control protocol.");
+        return false;
+}
+
 void operator_on_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body) {
-        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
         ControlRequest request;
         bool is_request = control_parse_request(body, n_body, &request);
 
         log_debug("** got control request %u from %s", is_request ? request.kind : 0, conn_peer_text(conn));
-        if (is_request && request.version == CONTROL_VERSION && request.kind == CONTROL_NAMES) {
-                answer_names(parts, conn);
-                return;
-        }
-        if (is_request)
-                put_answer(&buffer, parts, &request);
+        if (!is_request)
+                answer_error(conn, CONTROL_E_MALFORMED, "This is no request of the control protocol.");
+        else if (is_spoken(conn, &request))
+                operator_dispatch(parts, conn, &request);
+}
+
+/* Stock epmd closes what it does not know; whoever speaks this protocol is answered in words. */
+bool operator_on_tcp_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body) {
+        ControlRequest request;
+
+        if (body[0] != CONTROL_OPCODE || !control_parse_request(body, n_body, &request))
+                return false;
+        log_debug("** got control request %u from %s", request.kind, conn_peer_text(conn));
+        if (!vigil_is_local(parts->vigil, conn))
+                answer_error(conn, CONTROL_E_DENIED, "Only this machine may ask that.");
+        else if (!is_spoken(conn, &request))
+                return true;
+        else if (request.kind == CONTROL_ANNOUNCE)
+                orders_announce(parts->orders, conn, &request);
         else
-                control_put_error_answer(&buffer, CONTROL_E_MALFORMED,
-                                         "This is no request of the control protocol.");
-        if (buffer.error < 0) {
-                log_error("A control request is closed unanswered: %s", strerror(-buffer.error));
-                conn_finish(conn);
-                return;
-        }
-        conn_answer(conn, buffer.data, buffer.n_data);
+                answer_error(conn, CONTROL_E_DENIED, "That is answered on the control socket only.");
+        return true;
 }

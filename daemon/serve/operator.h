@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers requests of the control protocol: status and names. */
+/* The control protocol: who may ask what, and status. The rest is answered by others. */
 #pragma once
 
 #include "serve/conn.h"
 #include "serve/counters.h"
+#include "serve/inquiry.h"
 #include "serve/ledger.h"
 #include "serve/listing.h"
-#include "serve/vigil.h"
+#include "serve/orders.h"
+#include "serve/registrar.h"
 #include "serve/sockets.h"
+#include "serve/unit_states.h"
+#include "serve/vigil.h"
+#include "serve/watch.h"
+#include "state/fdstore.h"
 #include "state/store.h"
 
 /* All of these are borrowed and outlive the operator's desk. */
@@ -19,6 +25,12 @@ typedef struct OperatorParts {
         Vigil *vigil;
         Conns *conns;
         Listings *listings;
+        Fdstore *fdstore;
+        UnitStates *unit_states;
+        Registrar *registrar;
+        Inquiry *inquiry;
+        Orders *orders;
+        Watch *watch;
         const Counters *counters;
         const char *boot_id;       /* or NULL */
         uint64_t started_usec;     /* CLOCK_REALTIME */
@@ -27,3 +39,6 @@ typedef struct OperatorParts {
 
 /* A request's body that came on the control socket; answers `conn`. */
 void operator_on_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body);
+/* One that came over TCP, where a node may announce itself. False: it is no request of the control protocol, and
+ * nothing has happened. */
+bool operator_on_tcp_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body);

@@ -3,12 +3,18 @@
 #pragma once
 
 #include "core/control.h"
+#include "core/refusals.h"
 #include "core/registry.h"
 
 /* One CONTROL_NODE_RECORD with all that is known. */
 void records_put_node(ControlBuffer *buffer, const Node *node);
 /* The fields of a node between _begin and _end of whatever record. */
 void records_put_node_fields(ControlBuffer *buffer, const Node *node);
+
+/* A registration that has ended, as a record of `kind` (CONTROL_TENURE_RECORD, CONTROL_GONE_RECORD). `by` may be
+ * NULL. */
+void records_put_tenure(ControlBuffer *buffer, ControlKind kind, const Node *node, const char *how, const char *by);
+void records_put_refused(ControlBuffer *buffer, const Refused *refused);
 
 /* A whole answer: head, a CONTROL_NODE_RECORD for each node (newest first), CONTROL_END. Errors stick to the
  * buffer. */

@@ -16,6 +16,11 @@
 
 #include "core/reconcile.h"
 #include "log.h"
+#include "serve/twins.h"
+
+/* How long a node is awaited whose connection has ended and may have been its twin's: what ended for good closes
+ * its listener within milliseconds. */
+#define TWIN_GRACE_USEC (1 * USEC_PER_SEC)
 
 /* Announcements handled in one turn of the loop. */
 #define ANNOUNCEMENT_BATCH 256
@@ -120,16 +125,68 @@ static bool vigil_knows_gone(Vigil *vigil, const Node *node) {
                !vigil_may_be_mismatched(vigil, node);
 }
 
+int vigil_asks_listener(Vigil *vigil, const Node *node) {
+        if (vigil->blind_reason)
+                return -ENOTCONN;
+        if (node->listener.cookie == 0)
+                return -ENOENT;
+        return listeners_is_alive(vigil->listeners, &node->listener, node->info.port);
+}
+
+static void vigil_arm_expiry(Vigil *vigil);
+
+/* `node`, whose listener lives, is the one behind the connection of `twin`, whose listener has closed. */
+static void vigil_uncross(Vigil *vigil, Node *node, Node *twin) {
+        ledger_carry(vigil->ledger,
+                     &(Event){
+                             .kind = EVENT_CONNECTION_FOUND,
+                             .node = node,
+                             .twin = twin,
+                             .now_usec = vigil_now(vigil, CLOCK_REALTIME),
+                     },
+                     NULL);
+        vigil_tell(vigil, EVENT_CONNECTION_ENDED, twin);
+}
+
+void vigil_on_connection_ended(Vigil *vigil, Node *node) {
+        Node *twin = vigil_asks_listener(vigil, node) == 1 ? twins_find_connected(vigil->registry, node) : NULL;
+
+        if (!twin) {
+                vigil_tell(vigil, EVENT_CONNECTION_ENDED, node);
+                return;
+        }
+        ledger_carry(vigil->ledger,
+                     &(Event){
+                             .kind = EVENT_CONNECTION_LOST,
+                             .node = node,
+                             .now_usec = vigil_now(vigil, CLOCK_REALTIME),
+                             .await_until_usec = vigil_now(vigil, CLOCK_MONOTONIC) + TWIN_GRACE_USEC,
+                     },
+                     NULL);
+        if (vigil_asks_listener(vigil, twin) == 0)
+                vigil_uncross(vigil, node, twin);
+        else
+                vigil_arm_expiry(vigil);
+}
+
+/* What the end of a listener means for one of those it was matched to. */
+static void vigil_on_node_bare(Vigil *vigil, Node *node) {
+        Node *twin = node->connection ? twins_find_awaited(vigil->registry, node) : NULL;
+
+        if (twin && vigil_asks_listener(vigil, twin) == 1)
+                vigil_uncross(vigil, twin, node);
+        else if (!vigil_may_be_mismatched(vigil, node))
+                vigil_tell(vigil, EVENT_LISTENER_GONE, node);
+}
+
 static void vigil_on_listener_gone(Vigil *vigil, uint64_t cookie) {
         Node *node = registry_find_by_cookie(vigil->registry, cookie), *next;
 
         for (; node; node = next) {
                 next = registry_next_by_cookie(vigil->registry, node);
-                if (!vigil_may_be_mismatched(vigil, node))
-                        vigil_tell(vigil, EVENT_LISTENER_GONE, node);
+                vigil_on_node_bare(vigil, node);
         }
 }
-
 
 /* One dump of all listeners, and a second question about those that it did not show. */
 static void vigil_check_all(Vigil *vigil) {
@@ -151,8 +208,8 @@ static void vigil_check_all(Vigil *vigil) {
                 if (node->listener.cookie == 0 ||
                     listeners_snapshot_find(snapshot, n_snapshot, node->listener.cookie))
                         continue;
-                if (vigil_knows_gone(vigil, node))
-                        vigil_tell(vigil, EVENT_LISTENER_GONE, node);
+                if (vigil_asks_listener(vigil, node) == 0)
+                        vigil_on_node_bare(vigil, node);
         }
 }
 
@@ -313,6 +370,63 @@ static bool cookie_is_claimed(uint64_t cookie, void *userdata) {
         return node;
 }
 
+typedef struct Namesake {
+        const Registry *registry;
+        const NodeInfo *info;
+} Namesake;
+
+static bool cookie_is_no_namesakes(uint64_t cookie, void *userdata) {
+        const Namesake *namesake = userdata;
+        const NodeInfo *info = namesake->info;
+        const Node *node = registry_find_by_cookie(namesake->registry, cookie);
+
+        for (; node; node = registry_next_by_cookie(namesake->registry, node))
+                if (node->facts.is_awaited && node->info.n_name == info->n_name &&
+                    memcmp(node->info.name, info->name, info->n_name) == 0)
+                        return false;
+        return true;
+}
+
+static bool registry_awaits(const Registry *registry, const NodeInfo *info) {
+        Node *node = NULL;
+
+        while ((node = registry_find_name(registry, info->name, info->n_name, node)))
+                if (node->facts.is_awaited)
+                        return true;
+        return false;
+}
+
+/* Of several listeners of one owner on one port: that of an awaited node of this very name, or one that no other
+ * node has claimed. */
+static int vigil_match_listener(Vigil *vigil, const NodeInfo *info, const NodePeer *peer, bool ipv6,
+                                NodeListener *ret) {
+        Namesake namesake = { vigil->registry, info };
+
+        if (registry_awaits(vigil->registry, info) &&
+            listeners_find_listener(vigil->listeners, info->port, ipv6, peer, cookie_is_no_namesakes, &namesake,
+                                    ret) == 0 &&
+            !cookie_is_no_namesakes(ret->cookie, &namesake))
+                return 0;
+        return listeners_find_listener(vigil->listeners, info->port, ipv6, peer, cookie_is_claimed,
+                                       vigil->registry, ret);
+}
+
+int vigil_find_uid(Vigil *vigil, Conn *conn, uid_t *ret) {
+        const struct sockaddr *local = conn_local(conn);
+        SocketFacts facts;
+        int r;
+
+        if (vigil->blind_reason || !local)
+                return -ENOTCONN;
+        r = listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts);
+        if (r < 0)
+                return r;
+        if (facts.uid == NODE_UID_UNKNOWN)
+                return -ENOENT;
+        *ret = facts.uid;
+        return 0;
+}
+
 void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         const struct sockaddr *local = conn_local(conn);
         SocketFacts facts;
@@ -324,20 +438,19 @@ void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
             listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) < 0)
                 return;
         event->peer = (NodePeer){ .uid = facts.uid, .cgroup_id = facts.cgroup_id };
-        if (listeners_find_listener(vigil->listeners, event->info.port, facts.ipv6, &event->peer,
-                                    cookie_is_claimed, vigil->registry, &event->listener) < 0)
+        if (vigil_match_listener(vigil, &event->info, &event->peer, facts.ipv6, &event->listener) < 0)
                 event->listener = (NodeListener){ 0 };
         if (vigil->cgroups && facts.cgroup_id != 0 &&
             cgroups_find_unit(vigil->cgroups, facts.cgroup_id, &event->unit) < 0)
                 event->unit = NULL;
 }
 
-/* True if `holder` has left the registry. */
+/* True if the registry is not as it was, and what stands in the way must be looked for anew. */
 static bool vigil_settle(Vigil *vigil, Node *holder) {
         bool was_awaited = holder->facts.is_awaited;
 
         if (holder->connection && conn_has_ended(holder->connection)) {
-                vigil_tell(vigil, EVENT_CONNECTION_ENDED, holder);
+                vigil_on_connection_ended(vigil, holder);
                 return true;
         }
         if (vigil_knows_gone(vigil, holder)) {
@@ -374,15 +487,23 @@ static ListenerEvidence vigil_evidence_of(Vigil *vigil, const Node *node,
         return r > 0 ? LISTENER_ALIVE : LISTENER_GONE;
 }
 
-static void vigil_reconcile_node(Vigil *vigil, Node **node, const ReconcileFacts *facts) {
+/* What the row says of its unit and its announcement stays until more is heard. */
+static void set_verdict(Node *node, const ReconcileVerdict *verdict, uint64_t now_usec) {
+        NodeFacts facts = node->facts;
+
+        facts.is_awaited = verdict->is_awaited;
+        facts.is_listener_gone = verdict->is_listener_gone;
+        node->await_until_usec = verdict->await_until_usec;
+        node_set_facts(node, &facts, now_usec);
+}
+
+static void vigil_reconcile_node(Vigil *vigil, Keeper *keeper, Node **node, const ReconcileFacts *facts) {
         ReconcileVerdict verdict = reconcile_plan(facts);
         uint64_t now = vigil_now(vigil, CLOCK_REALTIME);
         Node *kept = *node;
         int r;
 
-        kept->await_until_usec = verdict.await_until_usec;
-        kept->facts.is_awaited = true;
-        node_set_facts(kept, &kept->facts, now);
+        set_verdict(kept, &verdict, now);
         if (!verdict.keep) {
                 ledger_note_ended(vigil->ledger, *node, verdict.end, now);
                 registry_restore_former(vigil->registry, node);
@@ -396,10 +517,14 @@ static void vigil_reconcile_node(Vigil *vigil, Node **node, const ReconcileFacts
                 log_error("%s is forgotten: %s", kept->info.name, strerror(-r));
         if (r < 0)
                 return;
+        if (!verdict.is_awaited && keeper_adopt(keeper, kept) < 0)
+                log_error("%s cannot be watched", kept->info.name);
         ledger_note_kept(vigil->ledger, kept, reconcile_reason(facts));
+        if (!verdict.is_awaited && !kept->connection)
+                vigil_tell(vigil, EVENT_CONNECTION_ENDED, kept);
 }
 
-void vigil_reconcile(Vigil *vigil, StoreLoaded *loaded, const char *boot_id) {
+void vigil_reconcile(Vigil *vigil, Keeper *keeper, StoreLoaded *loaded, const char *boot_id) {
         _cleanup_(freep) SocketFacts *snapshot = NULL;
         size_t n_snapshot = 0;
         ReconcileFacts facts = {
@@ -416,10 +541,12 @@ void vigil_reconcile(Vigil *vigil, StoreLoaded *loaded, const char *boot_id) {
         for (size_t i = 0; i < loaded->n_formers; i++)
                 registry_restore_former(vigil->registry, loaded->formers + i);
         for (size_t i = 0; i < loaded->n_nodes; i++) {
+                facts.listener = LISTENER_UNKNOWN;
                 if (!facts.other_boot)
                         facts.listener =
                                 vigil_evidence_of(vigil, loaded->nodes[i], snapshot, n_snapshot);
-                vigil_reconcile_node(vigil, loaded->nodes + i, &facts);
+                facts.connection = keeper_evidence_of(keeper, loaded->nodes[i]);
+                vigil_reconcile_node(vigil, keeper, loaded->nodes + i, &facts);
         }
         ledger_reserve_creations(vigil->ledger);
         vigil_arm_expiry(vigil);

@@ -11,6 +11,7 @@
 #include "evidence/listeners.h"
 #include "serve/conn.h"
 #include "serve/counters.h"
+#include "serve/keeper.h"
 #include "serve/ledger.h"
 #include "state/store.h"
 
@@ -39,12 +40,21 @@ bool vigil_is_local(Vigil *vigil, Conn *conn);
  * event->peer, listener and unit (good until the next call); what is not known stays unknown. */
 void vigil_examine(Vigil *vigil, Conn *conn, Event *event);
 
+/* The connection of a registered node has ended: so has the registration, unless it was its twin's (see
+ * serve/twins.h). */
+void vigil_on_connection_ended(Vigil *vigil, Node *node);
+
+/* 1 while the listener of `node` is open, 0: it has closed; negative errno: none is known, or we cannot see. */
+int vigil_asks_listener(Vigil *vigil, const Node *node);
+/* The uid of the process behind `conn`, a TCP connection of this machine. 0; negative errno: it cannot be told. */
+int vigil_find_uid(Vigil *vigil, Conn *conn, uid_t *ret);
+
 /* Looks again whether those who hold `name` at `scope` live, and carries out what has become of them (P4). */
 void vigil_settle_holders(Vigil *vigil, const char *name, size_t n_name, const Address *scope);
 
-/* The reconciliation: every row is kept as awaited, or ended, with the reason. Owns nothing of `loaded` but
- * what it moves into the registry. `boot_id` of this boot, or NULL. */
-void vigil_reconcile(Vigil *vigil, StoreLoaded *loaded, const char *boot_id);
+/* The reconciliation: every row is kept, with its connection from the fd store or awaited, or ended, with the
+ * reason. Owns nothing of `loaded` but what it moves into the registry. `boot_id` of this boot, or NULL. */
+void vigil_reconcile(Vigil *vigil, Keeper *keeper, StoreLoaded *loaded, const char *boot_id);
 
 /* Proves again that it can see, and asks about every listener (SIGHUP). */
 void vigil_look_again(Vigil *vigil);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Knows how an answer ends and what becomes of one that could not be written. */
+
+#include "serve/answer.h"
+
+#include <string.h>
+
+#include "log.h"
+
+static void answer(Conn *conn, const ControlBuffer *buffer) {
+        if (buffer->error < 0) {
+                log_error("A control request is closed unanswered: %s", strerror(-buffer->error));
+                conn_finish(conn);
+                return;
+        }
+        conn_answer(conn, buffer->data, buffer->n_data);
+}
+
+void answer_buffer(Conn *conn, ControlBuffer *buffer) {
+        control_put_record_begin(buffer, CONTROL_END);
+        control_put_record_end(buffer);
+        answer(conn, buffer);
+}
+
+void answer_error(Conn *conn, ControlError error, const char *text) {
+        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
+
+        control_put_error_answer(&buffer, error, text);
+        answer(conn, &buffer);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows which connection belongs to which row, by the name it has in the fd store. Does not know how systemd is
+ * spoken to (state/fdstore) nor what a row is worth (core/reconcile).
+ *
+ * The trap: systemd holds a duplicate. A stored connection that is only closed here stays open for its node, which
+ * would then never come back: it must be removed from the store, and shut down.
+ */
+
+#include "serve/keeper.h"
+
+#include <assert.h>
+#include <sys/socket.h>
+
+#include "log.h"
+
+struct Keeper {
+        sd_event *event;
+        Fdstore *fdstore;
+        Conns *conns;
+        uint16_t port;
+        FdstoreKeptList kept;
+        sd_event_source *grace; /* of what no row wants yet */
+};
+
+static FdstoreKey key_of(const Node *node) {
+        return (FdstoreKey){ .serial = node->serial, .since_usec = node->since_usec };
+}
+
+static void keeper_discard_rest(Keeper *keeper) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < keeper->kept.n_kept; i++) {
+                FdstoreKept *kept = keeper->kept.kept + i;
+
+                if (kept->fd < 0)
+                        continue;
+                fdstore_discard(keeper->fdstore, kept->name);
+                shutdown(kept->fd, SHUT_RDWR);
+                n++;
+        }
+        fdstore_kept_done(&keeper->kept);
+        if (n > 0)
+                log_event(LOG_NOTICE, LOG_EVENT_FD_STORE, NULL,
+                          "%zu connection%s in the fd store belonged to no node and %s closed", n,
+                          n == 1 ? "" : "s", n == 1 ? "was" : "were");
+}
+
+static int keeper_on_grace(sd_event_source *source, uint64_t usec, void *userdata) {
+        (void)source;
+        (void)usec;
+        keeper_discard_rest(userdata);
+        return 0;
+}
+
+int keeper_new(Keeper **ret, sd_event *event, Fdstore *fdstore, Conns *conns, FdstoreKeptList *kept, uint16_t port) {
+        Keeper *keeper = calloc(1, sizeof *keeper);
+
+        if (!keeper)
+                return -ENOMEM;
+        *keeper = (Keeper){ .event = event, .fdstore = fdstore, .conns = conns, .port = port, .kept = *kept };
+        *kept = (FdstoreKeptList){ 0 };
+        *ret = keeper;
+        return 0;
+}
+
+Keeper *keeper_free(Keeper *keeper) {
+        if (!keeper)
+                return NULL;
+        sd_event_source_disable_unref(keeper->grace);
+        fdstore_kept_done(&keeper->kept);
+        free(keeper);
+        return NULL;
+}
+
+/* A registered node has nothing to say: whatever can be read is its end. */
+static bool has_ended(int fd) {
+        uint8_t byte;
+        ssize_t n;
+
+        do
+                n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        return !(n < 0 && errno == EAGAIN);
+}
+
+ConnectionEvidence keeper_evidence_of(Keeper *keeper, const Node *node) {
+        FdstoreKey key = key_of(node);
+        const FdstoreKept *kept = fdstore_kept_find(&keeper->kept, &key);
+
+        if (!kept)
+                return CONNECTION_NONE;
+        return has_ended(kept->fd) ? CONNECTION_ENDED : CONNECTION_OPEN;
+}
+
+int keeper_adopt(Keeper *keeper, Node *node) {
+        FdstoreKey key = key_of(node);
+        FdstoreKept *kept = fdstore_kept_find(&keeper->kept, &key);
+        Conn *conn;
+        int r;
+
+        assert(kept);
+        r = conns_adopt(keeper->conns, &kept->fd, keeper->port, node, &conn);
+        if (r < 0)
+                return r;
+        node->connection = conn;
+        node->connection_fd = conn_fd(conn);
+        conn_set_stored(conn, fdstore_adopt(keeper->fdstore, &key, conn_fd(conn)));
+        return 0;
+}
+
+void keeper_release_rest(Keeper *keeper, bool is_final) {
+        int r;
+
+        if (is_final || keeper->kept.n_kept == 0) {
+                keeper_discard_rest(keeper);
+                return;
+        }
+        if (keeper->grace)
+                return;
+        r = sd_event_add_time_relative(keeper->event, &keeper->grace, CLOCK_MONOTONIC, RECONCILE_GRACE_USEC,
+                                       USEC_PER_SEC, keeper_on_grace, keeper);
+        if (r < 0)
+                keeper_discard_rest(keeper);
+}
+
+static void keeper_drop(Keeper *keeper, Conn *conn) {
+        fdstore_drop(keeper->fdstore, conn_stored(conn));
+        conn_set_stored(conn, NULL);
+}
+
+/* A connection that turns out to be of another row gets that one's name. */
+static void keeper_keep(Keeper *keeper, const Node *node) {
+        FdstoreKey key = key_of(node);
+        Conn *conn = node->connection;
+
+        if (conn_stored(conn))
+                keeper_drop(keeper, conn);
+        conn_set_stored(conn, fdstore_add(keeper->fdstore, &key, conn_fd(conn)));
+}
+
+void keeper_on_news(Keeper *keeper, const LedgerNews *news) {
+        Conn *conn = news->node->connection, *before = news->connection_before;
+
+        switch (news->kind) {
+        case CHANGE_REGISTER:
+                /* One that was adopted is there already. */
+                if (conn && !conn_stored(conn))
+                        keeper_keep(keeper, news->node);
+                break;
+        case CHANGE_RETURN:
+                keeper_keep(keeper, news->node);
+                break;
+        case CHANGE_END:
+                if (before)
+                        keeper_drop(keeper, before);
+                break;
+        case CHANGE_FACTS:
+                if (before && !conn)
+                        keeper_drop(keeper, before);
+                break;
+        case CHANGE_NONE:
+                break;
+        }
+}

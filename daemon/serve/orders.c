@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows who may order what, and that an answer waits for the disk. Does not know what follows for the node
+ * (core/registry).
+ *
+ * The trap: whoever asks over TCP is known by the kernel's word on the other end of the connection only; where that
+ * cannot be had, nobody is believed.
+ */
+
+#include "serve/orders.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "log.h"
+#include "serve/answer.h"
+#include "serve/records.h"
+#include "serve/selection.h"
+
+typedef struct Waiting {
+        struct Waiting *next;
+        Orders *orders;
+        Conn *conn;
+        uint64_t revision;
+        ControlBuffer buffer;
+} Waiting;
+
+struct Orders {
+        OrdersParts parts;
+        Waiting *first, *last; /* by revision */
+};
+
+/* --- answers wait for the disk (P1) ----------------------------------------------------------- */
+
+static void waiting_free(Waiting *waiting) {
+        Orders *orders = waiting->orders;
+        Waiting *before = NULL;
+
+        for (Waiting *other = orders->first; other != waiting; other = other->next)
+                before = other;
+        if (before)
+                before->next = waiting->next;
+        else
+                orders->first = waiting->next;
+        if (orders->last == waiting)
+                orders->last = before;
+        control_buffer_done(&waiting->buffer);
+        free(waiting);
+}
+
+static void waiting_on_left(void *userdata, Conn *conn) {
+        (void)conn;
+        waiting_free(userdata);
+}
+
+static int orders_wait(Orders *orders, Conn *conn, uint64_t revision, ControlBuffer *buffer) {
+        Waiting *waiting = calloc(1, sizeof *waiting);
+        int r;
+
+        if (!waiting)
+                return -ENOMEM;
+        r = conn_hold(conn, &(ConnHolder){ waiting_on_left, waiting });
+        if (r < 0) {
+                free(waiting);
+                return r;
+        }
+        *waiting = (Waiting){ .orders = orders, .conn = conn, .revision = revision, .buffer = *buffer };
+        *buffer = (ControlBuffer){ 0 };
+        if (orders->last)
+                orders->last->next = waiting;
+        else
+                orders->first = waiting;
+        orders->last = waiting;
+        return 0;
+}
+
+void orders_tell(Orders *orders, uint64_t revision) {
+        while (orders->first && orders->first->revision <= revision) {
+                answer_buffer(orders->first->conn, &orders->first->buffer);
+                waiting_free(orders->first);
+        }
+}
+
+/* Where nobody can wait, the answer leaves at once: the order was carried out. */
+static void orders_answer(Orders *orders, Conn *conn, ControlBuffer *buffer) {
+        uint64_t revision = registry_revision(orders->parts.registry);
+
+        if (revision > ledger_tellable_revision(orders->parts.ledger) &&
+            orders_wait(orders, conn, revision, buffer) == 0)
+                return;
+        answer_buffer(conn, buffer);
+}
+
+/* --- who asks --------------------------------------------------------------------------------- */
+
+static uid_t orders_find_uid(Orders *orders, Conn *conn) {
+        uid_t uid;
+        int r = conn_kind(conn) == CONN_CONTROL ? conn_get_peer_uid(conn, &uid)
+                                                : vigil_find_uid(orders->parts.vigil, conn, &uid);
+
+        return r < 0 ? NODE_UID_UNKNOWN : uid;
+}
+
+static void orders_deny(Conn *conn, const Node *node, uid_t uid, const char *text) {
+        LogFields fields = { .node = node->info.name, .n_node = node->info.n_name, .unit = node->unit };
+
+        log_event(LOG_NOTICE, LOG_EVENT_ANNOUNCEMENT, &fields, "An order for %s by uid %d was not carried out: %s",
+                  node->info.name, (int)uid, text);
+        answer_error(conn, CONTROL_E_DENIED, text);
+}
+
+/* --- announcements ---------------------------------------------------------------------------- */
+
+typedef struct Announcement {
+        Selection selection;
+        bool has_creation;
+        uint32_t creation;
+        NodeAnnounced announced;
+        NodeProfile profile; /* owned */
+} Announcement;
+
+static void announcement_done(Announcement *announcement) {
+        node_profile_done(&announcement->profile);
+}
+
+/* Whole values only: a word that contains a NUL is none. */
+static char *copy_text(const ControlField *field) {
+        if (memchr(field->value, 0, field->n_value))
+                return NULL;
+        return strndup((const char *)field->value, field->n_value);
+}
+
+static const char *parse_announced(const ControlField *field, NodeAnnounced *ret) {
+        _cleanup_(freep) char *word = copy_text(field);
+
+        if (!word || node_announced_from_string(word, ret) < 0)
+                return "A node can announce that it is ready or draining.";
+        return NULL;
+}
+
+static const char *parse_host(const ControlField *field, NodeProfile *profile) {
+        if (!node_host_is_valid((const char *)field->value, field->n_value))
+                return "That cannot be the host part of a node's name.";
+        free(profile->host);
+        profile->host = copy_text(field);
+        return profile->host ? NULL : "There is no memory for that.";
+}
+
+static const char *parse_pair(const ControlField *field, NodeProfile *profile) {
+        const char *key = (const char *)field->value;
+        const char *end = memchr(key, 0, field->n_value);
+        int r;
+
+        if (!end)
+                return "A pair is a key, a zero byte and a value.";
+        r = node_profile_set(profile, key, (size_t)(end - key), end + 1, field->n_value - (size_t)(end + 1 - key));
+        if (r == -E2BIG)
+                return "A node can announce 32 pairs at most.";
+        if (r == -EINVAL)
+                return "A key is 1 to 64 letters, digits, '.', '_' or '-', a value at most 256 bytes of text.";
+        return r < 0 ? "There is no memory for that." : NULL;
+}
+
+static const char *parse_field(const ControlField *field, Announcement *announcement) {
+        switch (field->tag) {
+        case CONTROL_TAG_CREATION:
+                announcement->has_creation = true;
+                announcement->creation = (uint32_t)control_field_u64(field);
+                return NULL;
+        case CONTROL_TAG_ANNOUNCED:
+                return parse_announced(field, &announcement->announced);
+        case CONTROL_TAG_HOST:
+                return parse_host(field, &announcement->profile);
+        case CONTROL_TAG_PAIR:
+                return parse_pair(field, &announcement->profile);
+        default: /* what a later client may say */
+                return NULL;
+        }
+}
+
+static const char *announcement_parse(const ControlRequest *request, Announcement *announcement) {
+        const char *wrong = selection_parse(request, true, &announcement->selection);
+        ControlField field;
+        size_t offset = 0;
+
+        while (!wrong && control_next_field(request->fields, request->n_fields, &offset, &field))
+                wrong = parse_field(&field, announcement);
+        return wrong;
+}
+
+/* Of several nodes of one name: the one with that creation, or the one of that user. */
+static int announcement_find(const Announcement *announcement, const Registry *registry, uid_t uid, Node **ret,
+                             char *text, size_t n_text) {
+        Node *found = NULL, *node = NULL;
+        size_t n_found = 0;
+
+        while ((node = selection_next(&announcement->selection, registry, node)))
+                if (announcement->has_creation ? node->creation == announcement->creation : node->peer.uid == uid) {
+                        found = node;
+                        n_found++;
+                }
+        if (n_found != 1)
+                return selection_find_one(&announcement->selection, registry, ret, text, n_text);
+        *ret = found;
+        return 0;
+}
+
+static const char *announcement_judge(const Announcement *announcement, const Node *node, uid_t uid) {
+        if (uid == NODE_UID_UNKNOWN)
+                return "It cannot be told who asks.";
+        if (uid != 0 && uid != node->peer.uid)
+                return "Only the user who registered the name, or root, may announce for it.";
+        if (announcement->has_creation && announcement->creation != node->creation)
+                return "That is the creation of an earlier node of this name.";
+        return NULL;
+}
+
+static int merge(Orders *orders, Node *node, const Announcement *announcement) {
+        return ledger_carry(orders->parts.ledger,
+                            &(Event){
+                                    .kind = EVENT_ANNOUNCED,
+                                    .node = node,
+                                    .now_usec = now_usec(CLOCK_REALTIME),
+                                    .announced = announcement->announced,
+                                    .profile = &announcement->profile,
+                            },
+                            NULL);
+}
+
+void orders_announce(Orders *orders, Conn *conn, const ControlRequest *request) {
+        _cleanup_(announcement_done) Announcement announcement = { 0 };
+        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
+        const char *wrong = announcement_parse(request, &announcement);
+        uid_t uid = orders_find_uid(orders, conn);
+        char text[512];
+        Node *node;
+        int r;
+
+        if (wrong) {
+                answer_error(conn, CONTROL_E_MALFORMED, wrong);
+                return;
+        }
+        r = announcement_find(&announcement, orders->parts.registry, uid, &node, text, sizeof text);
+        if (r > 0) {
+                answer_error(conn, (ControlError)r, text);
+                return;
+        }
+        wrong = announcement_judge(&announcement, node, uid);
+        if (wrong) {
+                orders_deny(conn, node, uid, wrong);
+                return;
+        }
+        r = merge(orders, node, &announcement);
+        if (r == -E2BIG)
+                answer_error(conn, CONTROL_E_MALFORMED, "A node can announce 32 pairs at most.");
+        else if (r < 0)
+                answer_error(conn, CONTROL_E_INTERNAL, "There is no memory for that.");
+        if (r < 0)
+                return;
+        control_put_answer_head(&buffer);
+        records_put_node(&buffer, node);
+        orders_answer(orders, conn, &buffer);
+}
+
+/* --- release ---------------------------------------------------------------------------------- */
+
+void orders_release(Orders *orders, Conn *conn, const ControlRequest *request) {
+        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
+        uid_t uid = orders_find_uid(orders, conn);
+        char text[512], by[32];
+        Selection selection;
+        const char *wrong = selection_parse(request, true, &selection);
+        Node *node;
+        int r;
+
+        if (wrong) {
+                answer_error(conn, CONTROL_E_MALFORMED, wrong);
+                return;
+        }
+        r = selection_find_one(&selection, orders->parts.registry, &node, text, sizeof text);
+        if (r > 0) {
+                answer_error(conn, (ControlError)r, text);
+                return;
+        }
+        if (uid == NODE_UID_UNKNOWN || (uid != 0 && uid != geteuid())) {
+                orders_deny(conn, node, uid, "Only root and the daemon's own user may release a name.");
+                return;
+        }
+        snprintf(by, sizeof by, "uid %u", uid);
+        /* The record tells what was released: as it was. */
+        control_put_answer_head(&buffer);
+        records_put_node(&buffer, node);
+        ledger_carry(orders->parts.ledger,
+                     &(Event){ .kind = EVENT_RELEASE, .node = node, .by = by, .now_usec = now_usec(CLOCK_REALTIME) },
+                     NULL);
+        orders_answer(orders, conn, &buffer);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+int orders_new(Orders **ret, const OrdersParts *parts) {
+        Orders *orders = calloc(1, sizeof *orders);
+
+        if (!orders)
+                return -ENOMEM;
+        orders->parts = *parts;
+        *ret = orders;
+        return 0;
+}
+
+Orders *orders_free(Orders *orders) {
+        if (!orders)
+                return NULL;
+        while (orders->first)
+                waiting_free(orders->first);
+        free(orders);
+        return NULL;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Knows which nodes could have been mistaken for one another. Does not know what became of them. */
+
+#include "serve/twins.h"
+
+static bool is_twin(const Node *a, const Node *b) {
+        return a != b && a->info.port == b->info.port && a->peer.uid == b->peer.uid &&
+               a->peer.uid != NODE_UID_UNKNOWN && a->peer.cgroup_id == b->peer.cgroup_id &&
+               a->listener.cookie != 0 && b->listener.cookie != 0;
+}
+
+static Node *find_twin(const Registry *registry, const Node *node, bool is_connected) {
+        Node *other = NULL;
+
+        while ((other = registry_find_name(registry, node->info.name, node->info.n_name, other)))
+                if (is_twin(node, other) && (other->connection != NULL) == is_connected &&
+                    other->facts.is_awaited == !is_connected)
+                        return other;
+        return NULL;
+}
+
+Node *twins_find_connected(const Registry *registry, const Node *node) {
+        return find_twin(registry, node, true);
+}
+
+Node *twins_find_awaited(const Registry *registry, const Node *node) {
+        return find_twin(registry, node, false);
+}
