@@ -519,6 +519,22 @@ static int settle_boot_id(Config *config) {
         return replace_string(&config->boot_id, sd_id128_to_string(id, text));
 }
 
+/* The unit says what its FileDescriptorStoreMax= is, since systemd does not. */
+static int settle_fd_store(Config *config) {
+        const char *passed = getenv("ROLLCALL_FD_STORE_MAX");
+        unsigned long max;
+        char *end;
+
+        if (!passed)
+                return 0;
+        errno = 0;
+        max = strtoul(passed, &end, 10);
+        if (errno != 0 || *end || passed[0] < '0' || passed[0] > '9' || max > 1048576)
+                return complain("ROLLCALL_FD_STORE_MAX", passed, "a number up to 1048576");
+        config->n_fdstore_max = max;
+        return 0;
+}
+
 static int settle(Config *config, const Words *words) {
         int r = settle_listen(config, words);
 
@@ -527,7 +543,9 @@ static int settle(Config *config, const Words *words) {
         if (!words->has_lookup_from)
                 config->settings.lookup_from.is_any = true;
         r = settle_paths(config);
-        return r < 0 ? r : settle_boot_id(config);
+        if (r >= 0)
+                r = settle_boot_id(config);
+        return r < 0 ? r : settle_fd_store(config);
 }
 
 int config_parse(Config *config, int argc, char **argv) {

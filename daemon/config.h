@@ -31,6 +31,7 @@ typedef struct Config {
         StateMode state_mode;
         char *state_path; /* owned; NULL: nowhere */
         char *boot_id;    /* owned; NULL: unknown */
+        size_t n_fdstore_max; /* connections that systemd keeps for us; 0: none */
 
         Settings settings; /* what may change while the daemon runs */
 

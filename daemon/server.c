@@ -22,12 +22,19 @@
 #include "log.h"
 #include "serve/acceptor.h"
 #include "serve/conn.h"
+#include "serve/inquiry.h"
+#include "serve/keeper.h"
 #include "serve/ledger.h"
 #include "serve/listing.h"
 #include "serve/mapper.h"
 #include "serve/operator.h"
+#include "serve/orders.h"
+#include "serve/registrar.h"
 #include "serve/sockets.h"
+#include "serve/unit_states.h"
 #include "serve/vigil.h"
+#include "serve/watch.h"
+#include "state/fdstore.h"
 #include "state/store.h"
 
 /* Descriptors that are not connections: SQLite's, netlink, the log, and room for what libraries open. */
@@ -42,16 +49,25 @@ struct Server {
         sd_event *event;
         Herald *herald;
         ListenSockets sockets;
+        FdstoreKeptList kept; /* until the keeper has it */
         Counters counters;
 
         Registry *registry;
+        Refusals *refusals;
         Store *store;
+        Fdstore *fdstore;
         Ledger *ledger;
         Vigil *vigil;
+        UnitStates *unit_states;
         Conns *conns;
         Acceptors *acceptors;
+        Keeper *keeper;
         Listings *listings;
+        Registrar *registrar;
         Mapper *mapper;
+        Watch *watch;
+        Inquiry *inquiry;
+        Orders *orders;
         OperatorParts operator_parts;
 
         sd_event_source *signals[3];
@@ -150,7 +166,7 @@ static void warn_about_ignored_settings(const Server *server) {
 }
 
 static int server_open_sockets(Server *server) {
-        int r = listen_sockets_take_passed(&server->sockets);
+        int r = listen_sockets_take_passed(&server->sockets, &server->kept);
 
         if (r < 0) {
                 log_error("The passed sockets cannot be taken over: %s", strerror(-r));
@@ -173,6 +189,14 @@ static int server_find_listener_fd(const Server *server) {
         return -1;
 }
 
+/* What clients are told is EPMD's port, where it cannot be told from the socket they came by. */
+static uint16_t server_find_port(const Server *server) {
+        for (size_t i = 0; i < server->sockets.n_sockets; i++)
+                if (server->sockets.sockets[i].kind == LISTEN_EPMD)
+                        return server->sockets.sockets[i].port;
+        return EPMD_PORT;
+}
+
 /* --- the words for systemd -------------------------------------------------------------------- */
 
 static void server_describe(void *userdata, char *text, size_t n_text) {
@@ -190,18 +214,32 @@ static void server_describe(void *userdata, char *text, size_t n_text) {
 /* --- what has happened ---------------------------------------------------------------------------- */
 
 static void server_on_news(void *userdata, const LedgerNews *news) {
-        (void)userdata;
-        (void)news;
+        Server *server = userdata;
+
+        keeper_on_news(server->keeper, news);
+        unit_states_on_news(server->unit_states, news);
+        registrar_on_news(server->registrar, news);
+        watch_note(server->watch, news);
 }
 
 static void server_on_tellable(void *userdata, uint64_t revision) {
-        (void)userdata;
-        (void)revision;
+        Server *server = userdata;
+
+        orders_tell(server->orders, revision);
+        watch_tell(server->watch, revision);
 }
 
 static void server_on_answer(void *userdata, const StoreAnswer *answer) {
-        (void)userdata;
-        (void)answer;
+        Server *server = userdata;
+
+        inquiry_on_answer(server->inquiry, answer);
+}
+
+static void server_on_heard(void *userdata, const char *unit) {
+        Server *server = userdata;
+
+        (void)unit;
+        registrar_on_heard(server->registrar);
 }
 
 static void server_on_change(void *userdata) {
@@ -231,6 +269,7 @@ static int server_on_reload(sd_event_source *source, const struct signalfd_sigin
         herald_reloading(server->herald);
         store_poke(server->store);
         vigil_look_again(server->vigil);
+        unit_states_look_again(server->unit_states);
         log_info("Looked again at the registry file and at every listening socket");
         herald_reloaded(server->herald);
         return 0;
@@ -275,7 +314,8 @@ static void server_on_request(void *userdata, Conn *conn, const uint8_t *body, s
 
         switch (conn_kind(conn)) {
         case CONN_EPMD:
-                mapper_on_request(server->mapper, conn, body, n_body);
+                if (!operator_on_tcp_request(&server->operator_parts, conn, body, n_body))
+                        mapper_on_request(server->mapper, conn, body, n_body);
                 break;
         case CONN_CONTROL:
                 server->counters.n_control++;
@@ -322,11 +362,21 @@ static int server_open_store(Server *server) {
         return r;
 }
 
+/* False while the file may still bring rows. */
+static bool server_has_read_all(const Server *server) {
+        StoreHealth health = store_health(server->store);
+
+        return health == STORE_OK || health == STORE_NO_FILE;
+}
+
 /* Also when the disk lets us read late: what was registered meanwhile counts more than what is in the file. */
 static void server_on_loaded(void *userdata, StoreLoaded *loaded) {
         Server *server = userdata;
 
-        vigil_reconcile(server->vigil, loaded, server->config->boot_id);
+        for (size_t i = 0; i < loaded->n_refused; i++)
+                refusals_note(server->refusals, loaded->refused + i);
+        vigil_reconcile(server->vigil, server->keeper, loaded, server->config->boot_id);
+        keeper_release_rest(server->keeper, server_has_read_all(server));
 }
 
 static void server_load(Server *server) {
@@ -336,8 +386,10 @@ static void server_load(Server *server) {
                 loaded = store_take_loaded(server->store);
         if (loaded)
                 server_on_loaded(server, loaded);
-        else
+        else {
                 registry_advance_creation(server->registry, creation_unknown((uint64_t)time(NULL), random_u32()));
+                keeper_release_rest(server->keeper, false);
+        }
         ledger_check_health(server->ledger);
 }
 
@@ -346,6 +398,8 @@ static void server_load(Server *server) {
 static int server_build_state(Server *server, const RegistryLimits *limits) {
         int r = registry_new(&server->registry, limits);
 
+        if (r >= 0)
+                r = refusals_new(&server->refusals);
         if (r >= 0)
                 registry_set_rules(server->registry, &server->config->settings.rules, limits);
         if (r >= 0)
@@ -364,6 +418,26 @@ static int server_build_state(Server *server, const RegistryLimits *limits) {
         if (r >= 0)
                 r = vigil_new(&server->vigil, server->event, server->registry, server->ledger,
                               &server->counters, server_find_listener_fd(server));
+        if (r >= 0)
+                r = unit_states_new(&server->unit_states, server->event, server->registry, server->ledger,
+                                    &(UnitStatesHandler){ server_on_heard, server });
+        if (r >= 0)
+                r = fdstore_new(&server->fdstore, server->event, herald_notify_path(server->herald),
+                                server->config->n_fdstore_max);
+        return r;
+}
+
+/* Those who ask for more than EPMD knows. */
+static int server_build_desk(Server *server) {
+        int r = watch_new(&server->watch, server->registry);
+
+        if (r >= 0)
+                r = inquiry_new(&server->inquiry, server->event,
+                                &(InquiryParts){ server->registry, server->refusals, server->store,
+                                                 server->vigil });
+        if (r >= 0)
+                r = orders_new(&server->orders,
+                               &(OrdersParts){ server->registry, server->ledger, server->vigil });
         return r;
 }
 
@@ -382,12 +456,26 @@ static int server_build_service(Server *server, size_t n_conns_max) {
                 r = acceptors_new(&server->acceptors, server->event, server->conns,
                                   config->delay_accept_sec);
         if (r >= 0)
+                r = keeper_new(&server->keeper, server->event, server->fdstore, server->conns, &server->kept,
+                               server_find_port(server));
+        if (r >= 0)
                 r = listings_new(&server->listings);
+        return r;
+}
+
+static int server_build_mapper(Server *server) {
+        const Config *config = server->config;
+        int r = registrar_new(&server->registrar, server->event,
+                              &(RegistrarParts){ server->ledger, server->vigil, server->unit_states,
+                                                 server->refusals, server->store, &server->counters },
+                              &config->settings.hold_usec);
+
         if (r >= 0)
                 r = mapper_new(&server->mapper,
                                &(MapperParts){ server->registry, server->ledger, server->vigil,
-                                               server->listings, &server->counters },
+                                               server->registrar, server->listings, &server->counters },
                                &(MapperOptions){ &config->settings.lookup_from, &config->settings.list_from,
+                                                 &config->settings.names_with_helpers,
                                                  config->relaxed_command_check, server_on_kill,
                                                  server });
         return r;
@@ -402,6 +490,12 @@ static void server_seat_operator(Server *server, size_t n_nodes_per_uid_max) {
                 .vigil = server->vigil,
                 .conns = server->conns,
                 .listings = server->listings,
+                .fdstore = server->fdstore,
+                .unit_states = server->unit_states,
+                .registrar = server->registrar,
+                .inquiry = server->inquiry,
+                .orders = server->orders,
+                .watch = server->watch,
                 .counters = &server->counters,
                 .boot_id = server->config->boot_id,
                 .started_usec = now_usec(CLOCK_REALTIME),
@@ -419,12 +513,17 @@ static int server_build(Server *server) {
         };
         int r = server_build_state(server, &limits);
 
+        if (r >= 0)
+                r = server_build_service(server, n_conns_max);
+        if (r >= 0)
+                r = server_build_mapper(server);
+        if (r >= 0)
+                r = server_build_desk(server);
         if (r < 0)
                 return r;
-        server_load(server);
-        r = server_build_service(server, n_conns_max);
         server_seat_operator(server, limits.n_nodes_per_uid_max);
-        return r;
+        server_load(server);
+        return 0;
 }
 
 int server_new(Server **ret, const Config *config) {
@@ -477,13 +576,25 @@ Server *server_free(Server *server) {
         listen_sockets_unlink(&server->sockets);
         server->acceptors = acceptors_free(server->acceptors);
         server_stop_store(server);
+        /* Those that are not a second old yet: whoever starts next finds them, too. */
+        if (server->fdstore)
+                fdstore_flush(server->fdstore);
         mapper_free(server->mapper);
+        watch_free(server->watch);
+        orders_free(server->orders);
+        inquiry_free(server->inquiry);
+        registrar_free(server->registrar);
         listings_free(server->listings);
         server->ledger = ledger_free(server->ledger);
+        keeper_free(server->keeper);
         conns_free(server->conns);
+        fdstore_free(server->fdstore);
+        unit_states_free(server->unit_states);
         vigil_free(server->vigil);
         store_free(server->store);
+        refusals_free(server->refusals);
         registry_free(server->registry);
+        fdstore_kept_done(&server->kept);
         listen_sockets_done(&server->sockets);
         for (size_t i = 0; i < ELEMENTS(server->signals); i++)
                 sd_event_source_disable_unref(server->signals[i]);
