@@ -125,6 +125,10 @@ Herald *herald_free(Herald *herald) {
         return NULL;
 }
 
+const char *herald_notify_path(const Herald *herald) {
+        return notify_path(herald->notify);
+}
+
 void herald_ready(Herald *herald) {
         herald_tell_status(herald);
         notify_ready(herald->notify);

@@ -18,6 +18,9 @@ int herald_new(Herald **ret, sd_event *event, HeraldDescribe describe, void *use
 Herald *herald_free(Herald *herald);
 DEFINE_CLEANUP(Herald *, herald_free)
 
+/* Where the service manager is spoken to (NOTIFY_SOCKET, which is cleared); NULL without one. */
+const char *herald_notify_path(const Herald *herald);
+
 void herald_ready(Herald *herald);
 /* Around a reload. */
 void herald_reloading(Herald *herald);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows the notify socket and what is still to be said on it. Does not know the loop: whoever owns one
- * watches notify_fd().
+ * Knows what is still to be said to the service manager. Does not know the loop: whoever owns one watches
+ * notify_fd().
  *
  * The trap: sd_notify() blocks. See notify.h.
  */
@@ -10,8 +10,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+
+#include "notify_socket.h"
 
 #define STATUS_MAX 512
 
@@ -25,34 +25,11 @@ typedef enum Word {
 } Word;
 
 struct Notify {
-        int fd;
-        struct sockaddr_un address;
-        socklen_t n_address;
+        NotifySocket *socket; /* NULL: there is no service manager */
         bool is_pending[_WORD_N];
         uint64_t reloading_usec;
         char status[STATUS_MAX];
 };
-
-static int notify_set_address(Notify *notify, const char *path) {
-        size_t n_path = strlen(path);
-
-        if ((path[0] != '/' && path[0] != '@') || n_path < 2)
-                return -EINVAL;
-        if (n_path >= sizeof notify->address.sun_path)
-                return -ENAMETOOLONG;
-        notify->address.sun_family = AF_UNIX;
-        memcpy(notify->address.sun_path, path, n_path + 1);
-        notify->n_address = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n_path);
-        if (path[0] == '@')
-                notify->address.sun_path[0] = 0;
-        else
-                notify->n_address++;
-        return 0;
-}
-
-static int notify_connect(const Notify *notify) {
-        return connect(notify->fd, (const struct sockaddr *)&notify->address, notify->n_address);
-}
 
 int notify_new(Notify **ret) {
         const char *path = getenv("NOTIFY_SOCKET");
@@ -61,17 +38,10 @@ int notify_new(Notify **ret) {
 
         if (!notify)
                 return -ENOMEM;
-        notify->fd = -1;
         if (path) {
-                r = notify_set_address(notify, path);
+                r = notify_socket_new(&notify->socket, path);
                 if (r < 0)
                         return r;
-                notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-                if (notify->fd < 0)
-                        return -errno;
-                /* Connected, since any other socket looks writable however full the manager's queue is. If
-                 * nobody is there yet, that is tried again with each word. */
-                (void)notify_connect(notify);
                 unsetenv("NOTIFY_SOCKET");
         }
         *ret = TAKE_PTR(notify);
@@ -81,13 +51,17 @@ int notify_new(Notify **ret) {
 Notify *notify_free(Notify *notify) {
         if (!notify)
                 return NULL;
-        close_fdp(&notify->fd);
+        notify_socket_free(notify->socket);
         free(notify);
         return NULL;
 }
 
+const char *notify_path(const Notify *notify) {
+        return notify->socket ? notify_socket_path(notify->socket) : NULL;
+}
+
 int notify_fd(const Notify *notify) {
-        return notify->fd;
+        return notify->socket ? notify_socket_fd(notify->socket) : -1;
 }
 
 bool notify_is_pending(const Notify *notify) {
@@ -116,25 +90,17 @@ static int notify_format(const Notify *notify, Word word, char *text, size_t n_t
         return 0;
 }
 
-static ssize_t notify_send(const Notify *notify, const char *text, size_t n_text) {
-        ssize_t n = send(notify->fd, text, n_text, MSG_NOSIGNAL);
-
-        if (n < 0 && (errno == ECONNREFUSED || errno == ENOTCONN) && notify_connect(notify) == 0)
-                n = send(notify->fd, text, n_text, MSG_NOSIGNAL);
-        return n;
-}
-
 void notify_flush(Notify *notify) {
         char text[STATUS_MAX + 16];
 
         for (Word word = 0; word < _WORD_N; word++) {
-                int n;
+                int n, r;
 
                 if (!notify->is_pending[word])
                         continue;
                 n = notify_format(notify, word, text, sizeof text);
-                if (notify_send(notify, text, (size_t)n) < 0 &&
-                    (errno == EAGAIN || errno == EINTR || errno == ENOBUFS))
+                r = notify_socket_send(notify->socket, text, (size_t)n, -1);
+                if (r == -EAGAIN || r == -EINTR || r == -ENOBUFS)
                         return;
                 /* Any other error means that nobody listens there any more. */
                 notify->is_pending[word] = false;
@@ -142,7 +108,7 @@ void notify_flush(Notify *notify) {
 }
 
 static void notify_say(Notify *notify, Word word) {
-        if (notify->fd < 0)
+        if (!notify->socket)
                 return;
         notify->is_pending[word] = true;
         notify_flush(notify);

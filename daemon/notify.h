@@ -15,6 +15,8 @@ int notify_new(Notify **ret);
 Notify *notify_free(Notify *notify);
 DEFINE_CLEANUP(Notify *, notify_free)
 
+/* What NOTIFY_SOCKET said, for whoever has more to say there; NULL without a service manager. */
+const char *notify_path(const Notify *notify);
 /* -1 without a service manager. To be watched for EPOLLOUT while notify_is_pending(). */
 int notify_fd(const Notify *notify);
 bool notify_is_pending(const Notify *notify);

@@ -68,6 +68,7 @@ START_TEST(test_ready_is_told_with_how_things_stand) {
         Bench *bench = bench_new(NULL);
 
         ck_assert_str_eq(said(bench), "");
+        ck_assert_ptr_nonnull(strstr(herald_notify_path(bench->herald), "/notify"));
         bench->n_nodes = 3;
         herald_ready(bench->herald);
         ck_assert_str_eq(said(bench), "[STATUS=3 nodes][READY=1]");
@@ -166,6 +167,7 @@ START_TEST(test_without_a_service_manager_nothing_happens) {
         unsetenv("NOTIFY_SOCKET");
         setenv("WATCHDOG_USEC", "1000", 1);
         ck_assert_int_eq(herald_new(&bench.herald, bench.event, describe, &bench), 0);
+        ck_assert_ptr_null(herald_notify_path(bench.herald));
         herald_ready(bench.herald);
         herald_reloading(bench.herald);
         herald_reloaded(bench.herald);
