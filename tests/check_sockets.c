@@ -370,6 +370,11 @@ typedef enum Passed {
         PASSED_TCP6,
         PASSED_CONTROL,
         PASSED_TCP_NOT_LISTENING,
+        PASSED_CONNECTION,
+        PASSED_CONNECTION6,
+        PASSED_CONNECTION_AT_EOF,
+        PASSED_CONNECTION_RESET,
+        PASSED_UNIX_CONNECTION,
         PASSED_UDP,
         PASSED_DATAGRAM,
         PASSED_SEQPACKET,
@@ -390,6 +395,20 @@ static int bound_unix(int type, const char *path) {
         return fd;
 }
 
+/* Our end of one, as the fd store hands it back. */
+static int make_connection(Passed kind) {
+        const char *loopback = kind == PASSED_CONNECTION6 ? "::1" : "127.0.0.1";
+        int listener_fd = listen_on(loopback), peer_fd = connect_to(loopback, port_of(listener_fd));
+        int fd = accept(listener_fd, NULL, NULL);
+
+        close(listener_fd);
+        if (kind == PASSED_CONNECTION_AT_EOF)
+                close(peer_fd);
+        else if (kind == PASSED_CONNECTION_RESET)
+                reset(peer_fd);
+        return fd;
+}
+
 /* As systemd would make it: blocking. */
 static int make_passed(Passed kind, const char *directory, unsigned n) {
         char path[96];
@@ -407,6 +426,14 @@ static int make_passed(Passed kind, const char *directory, unsigned n) {
                 return bound_unix(SOCK_STREAM, path);
         case PASSED_TCP_NOT_LISTENING:
                 return socket(AF_INET, SOCK_STREAM, 0);
+        case PASSED_CONNECTION:
+        case PASSED_CONNECTION6:
+        case PASSED_CONNECTION_AT_EOF:
+        case PASSED_CONNECTION_RESET:
+                fd = make_connection(kind);
+                break;
+        case PASSED_UNIX_CONNECTION:
+                return socketpair(AF_UNIX, SOCK_STREAM, 0, pipe_fds) < 0 ? -1 : pipe_fds[0];
         case PASSED_UDP:
                 return socket(AF_INET, SOCK_DGRAM, 0);
         case PASSED_DATAGRAM:
@@ -430,8 +457,9 @@ static int make_passed(Passed kind, const char *directory, unsigned n) {
 
 /* In a process of its own, since descriptors 3, 4, ... are taken here: lays them out as systemd does, takes
  * them, and writes what became of them to `report`. */
-static void pass_and_report(const Passed *kinds, unsigned n, const char *directory, FILE *report) {
+static void pass_and_report(const Passed *kinds, unsigned n, const char *names, const char *directory, FILE *report) {
         ListenSockets sockets = { 0 };
+        FdstoreKeptList kept = { 0 };
         char number[16], text[128];
         int fds[8], r;
 
@@ -450,7 +478,9 @@ static void pass_and_report(const Passed *kinds, unsigned n, const char *directo
         snprintf(number, sizeof number, "%u", n);
         if (n > 0)
                 setenv("LISTEN_FDS", number, 1);
-        r = listen_sockets_take_passed(&sockets);
+        if (names)
+                setenv("LISTEN_FDNAMES", names, 1);
+        r = listen_sockets_take_passed(&sockets, &kept);
         fprintf(report, "%d", r);
         for (size_t i = 0; i < sockets.n_sockets; i++) {
                 const ListenSocket *entry = sockets.sockets + i;
@@ -463,10 +493,17 @@ static void pass_and_report(const Passed *kinds, unsigned n, const char *directo
                         entry->kind == LISTEN_EPMD ? text : strrchr(text, '/'), entry->is_passed ? "" : "!passed",
                         is_ready && (entry->kind == LISTEN_CONTROL || entry->port) ? "" : "!ready");
         }
+        for (size_t i = 0; i < kept.n_kept; i++) {
+                int fd = kept.kept[i].fd;
+
+                fprintf(report, " %d=kept:%s%s", fd, kept.kept[i].name,
+                        (fcntl(fd, F_GETFL) & O_NONBLOCK) && (fcntl(fd, F_GETFD) & FD_CLOEXEC) ? "" : "!ready");
+        }
         for (unsigned i = 0; i < n; i++)
                 if (fcntl(3 + (int)i, F_GETFD) < 0)
                         fprintf(report, " %u closed", 3 + i);
         fprintf(report, "%s", getenv("LISTEN_FDS") ? " LISTEN_FDS is left" : "");
+        fdstore_kept_done(&kept);
         listen_sockets_done(&sockets);
         for (unsigned i = 0; i < n; i++) {
                 snprintf(text, sizeof text, "%s/%u", directory, i);
@@ -480,20 +517,45 @@ static const struct {
         unsigned n;
         const char *report;
         const char *log[2]; /* what it must say */
+        const char *names;  /* NULL: none */
 } passes[] = {
-        { { 0 }, 0, "0", { NULL } },
-        { { PASSED_TCP4 }, 1, "1 3=epmd@127.0.0.1", { NULL } },
-        { { PASSED_TCP6 }, 1, "1 3=epmd@[::]", { NULL } },
-        { { PASSED_CONTROL }, 1, "1 3=control@/0", { NULL } },
-        { { PASSED_TCP4, PASSED_CONTROL, PASSED_TCP6 }, 3, "3 3=epmd@127.0.0.1 4=control@/1 5=epmd@[::]", { NULL } },
-        { { PASSED_CONTROL, PASSED_CONTROL }, 2, "1 3=control@/0 4 closed", { "descriptor 4", "already" } },
+        { { 0 }, 0, "0", { NULL }, NULL },
+        { { PASSED_TCP4 }, 1, "1 3=epmd@127.0.0.1", { NULL }, NULL },
+        { { PASSED_TCP6 }, 1, "1 3=epmd@[::]", { NULL }, NULL },
+        { { PASSED_CONTROL }, 1, "1 3=control@/0", { NULL }, NULL },
+        { { PASSED_TCP4, PASSED_CONTROL, PASSED_TCP6 }, 3, "3 3=epmd@127.0.0.1 4=control@/1 5=epmd@[::]", { NULL }, NULL },
+        { { PASSED_CONTROL, PASSED_CONTROL }, 2, "1 3=control@/0 4 closed", { "descriptor 4", "already" }, NULL },
         { { PASSED_TCP_NOT_LISTENING, PASSED_TCP4 }, 2, "1 4=epmd@127.0.0.1 3 closed",
-          { "descriptor 3", "does not listen" } },
-        { { PASSED_TCP4, PASSED_UDP }, 2, "1 3=epmd@127.0.0.1 4 closed", { "descriptor 4", "no stream socket" } },
-        { { PASSED_DATAGRAM }, 1, "0 3 closed", { "descriptor 3", "no stream socket" } },
-        { { PASSED_SEQPACKET }, 1, "0 3 closed", { "descriptor 3", "no stream socket" } },
-        { { PASSED_FILE, PASSED_TCP4 }, 2, "1 4=epmd@127.0.0.1 3 closed", { "descriptor 3", "no socket" } },
-        { { PASSED_PIPE, PASSED_CONTROL }, 2, "1 4=control@/1 3 closed", { "descriptor 3", "no socket" } },
+          { "descriptor 3", "does not listen" }, NULL },
+        { { PASSED_TCP4, PASSED_UDP }, 2, "1 3=epmd@127.0.0.1 4 closed", { "descriptor 4", "no stream socket" }, NULL },
+        { { PASSED_DATAGRAM }, 1, "0 3 closed", { "descriptor 3", "no stream socket" }, NULL },
+        { { PASSED_SEQPACKET }, 1, "0 3 closed", { "descriptor 3", "no stream socket" }, NULL },
+        { { PASSED_FILE, PASSED_TCP4 }, 2, "1 4=epmd@127.0.0.1 3 closed", { "descriptor 3", "no socket" }, NULL },
+        { { PASSED_PIPE, PASSED_CONTROL }, 2, "1 4=control@/1 3 closed", { "descriptor 3", "no socket" }, NULL },
+
+        /* from the fd store: in any order, alive or not, ours or not */
+        { { PASSED_CONNECTION }, 1, "0 3=kept:node-1-5", { NULL }, "node-1-5" },
+        { { PASSED_CONNECTION6 }, 1, "0 3=kept:node-1-5", { NULL }, "node-1-5" },
+        { { PASSED_CONNECTION_AT_EOF }, 1, "0 3=kept:node-1-5", { NULL }, "node-1-5" },
+        { { PASSED_CONNECTION_RESET }, 1, "0 3=kept:node-1-5", { NULL }, "node-1-5" },
+        { { PASSED_TCP4, PASSED_CONTROL, PASSED_CONNECTION, PASSED_CONNECTION }, 4,
+          "2 3=epmd@127.0.0.1 4=control@/1 6=kept:node-1-5 5=kept:node-2-5", { NULL },
+          "epmd.socket:epmd.socket:node-2-5:node-1-5" },
+        { { PASSED_CONNECTION, PASSED_TCP4, PASSED_CONNECTION, PASSED_CONTROL }, 4,
+          "2 4=epmd@127.0.0.1 6=control@/3 5=kept:node-1-5 3=kept:stored", { NULL },
+          "stored:epmd.socket:node-1-5:epmd.socket" },
+        { { PASSED_CONNECTION, PASSED_CONNECTION_AT_EOF }, 2, "0 3=kept: 4=kept:unknown", { NULL }, ":unknown" },
+        { { PASSED_CONNECTION }, 1, "0 3=kept:unknown", { NULL }, NULL },
+        /* a name of ours makes no listening socket a connection */
+        { { PASSED_TCP4 }, 1, "1 3=epmd@127.0.0.1", { NULL }, "node-1-5" },
+        { { PASSED_UNIX_CONNECTION, PASSED_TCP4 }, 2, "1 4=epmd@127.0.0.1 3 closed",
+          { "descriptor 3 (node-1-5)", "does not listen" }, "node-1-5:epmd.socket" },
+        { { PASSED_UDP, PASSED_TCP4 }, 2, "1 4=epmd@127.0.0.1 3 closed",
+          { "descriptor 3 (node-1-5)", "no stream socket" }, "node-1-5:epmd.socket" },
+        { { PASSED_FILE, PASSED_TCP4 }, 2, "1 4=epmd@127.0.0.1 3 closed",
+          { "descriptor 3 (node-1-5)", "no socket" }, "node-1-5:epmd.socket" },
+        { { PASSED_TCP_NOT_LISTENING, PASSED_TCP4 }, 2, "1 4=epmd@127.0.0.1 3 closed",
+          { "descriptor 3 (mine)", "does not listen" }, "mine:epmd.socket" },
 };
 
 START_TEST(test_a_passed_descriptor_is_taken_if_it_is_of_use_and_else_closed_with_a_word) {
@@ -513,7 +575,7 @@ START_TEST(test_a_passed_descriptor_is_taken_if_it_is_of_use_and_else_closed_wit
                         int fd = fcntl(fileno(file), F_DUPFD, 200);
                         FILE *out = fdopen(fd, "w");
 
-                        pass_and_report(passes[_i].kinds, passes[_i].n, directory, out);
+                        pass_and_report(passes[_i].kinds, passes[_i].n, passes[_i].names, directory, out);
                         fclose(out);
                         _exit(0);
                 }

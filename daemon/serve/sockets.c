@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows how to take over and how to open listening sockets. Does not accept.
+ * Knows how to take over and how to open listening sockets, and tells them from stored connections, which
+ * systemd passes in the same row. Does not accept.
  *
  * The trap: "every address" must be one dual-stack socket whatever net.ipv6.bindv6only says, and a plain
  * IPv4 one on a machine without IPv6.
@@ -121,6 +122,32 @@ static const char *identify_passed(int fd, ListenSocket *ret) {
         return NULL;
 }
 
+static int get_socket_option(int fd, int option) {
+        int value = -1;
+        socklen_t n_value = sizeof value;
+
+        return getsockopt(fd, SOL_SOCKET, option, &value, &n_value) < 0 ? -1 : value;
+}
+
+/* One that its peer has reset has no peer any more: our name on it tells it from a socket that never had one. */
+static bool is_stored_connection(int fd, const char *name) {
+        int domain = get_socket_option(fd, SO_DOMAIN);
+        AnyAddress peer;
+        socklen_t n_peer = sizeof peer;
+        FdstoreKey key;
+
+        if ((domain != AF_INET && domain != AF_INET6) || get_socket_option(fd, SO_TYPE) != SOCK_STREAM ||
+            get_socket_option(fd, SO_ACCEPTCONN) != 0)
+                return false;
+        return (name && fdstore_parse_name(name, &key) == 0) || getpeername(fd, &peer.sa, &n_peer) == 0;
+}
+
+static int take_stored_connection(FdstoreKeptList *kept, int fd, const char *name) {
+        _cleanup_(close_fdp) int owned_fd = fd;
+
+        return fdstore_kept_add(kept, name ? name : "", &owned_fd);
+}
+
 static int listen_sockets_take_one(ListenSockets *sockets, int fd, const char *name) {
         _cleanup_(listen_socket_done) ListenSocket entry = { .fd = fd, .is_passed = true };
         const char *wrong = identify_passed(fd, &entry);
@@ -142,18 +169,20 @@ static int listen_sockets_take_one(ListenSockets *sockets, int fd, const char *n
         return listen_sockets_add(sockets, &entry);
 }
 
-int listen_sockets_take_passed(ListenSockets *sockets) {
+int listen_sockets_take_passed(ListenSockets *sockets, FdstoreKeptList *kept) {
         char **names = NULL;
         int n = sd_listen_fds_with_names(1, &names), r = 0;
 
         if (n < 0)
                 return n;
         for (int i = 0; i < n; i++) {
+                int fd = SD_LISTEN_FDS_START + i;
+                char *name = names ? names[i] : NULL;
+
                 if (r >= 0)
-                        r = listen_sockets_take_one(sockets, SD_LISTEN_FDS_START + i,
-                                                    names ? names[i] : NULL);
-                if (names)
-                        free(names[i]);
+                        r = is_stored_connection(fd, name) ? take_stored_connection(kept, fd, name)
+                                                           : listen_sockets_take_one(sockets, fd, name);
+                free(name);
         }
         free(names);
         return r < 0 ? r : (int)sockets->n_sockets;

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "core/address.h"
+#include "state/fdstore.h"
 #include "util.h"
 
 #define EPMD_PORT 4369
@@ -39,8 +40,9 @@ void listen_sockets_done(ListenSockets *sockets);
 void listen_sockets_unlink(ListenSockets *sockets);
 
 /* Takes every descriptor that systemd passed (sd_listen_fds()), checks each for its kind, and says in the log
- * which is of no use and why (those are closed). 0, or how many are in use now; negative errno. */
-int listen_sockets_take_passed(ListenSockets *sockets);
+ * which is of no use and why (those are closed). Connections from the fd store go into `kept`, whether they live
+ * and whosever their names are. 0, or how many listening sockets are in use now; negative errno. */
+int listen_sockets_take_passed(ListenSockets *sockets, FdstoreKeptList *kept);
 
 /* Where to listen, as asked for on the command line. */
 typedef enum ListenFamily {
