@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <netinet/tcp.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -455,6 +456,13 @@ static int make_passed(Passed kind, const char *directory, unsigned n) {
         return fd;
 }
 
+static bool is_deferred(int fd) {
+        int seconds = 0;
+        socklen_t n = sizeof seconds;
+
+        return getsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, &n) == 0 && seconds == 1;
+}
+
 /* In a process of its own, since descriptors 3, 4, ... are taken here: lays them out as systemd does, takes
  * them, and writes what became of them to `report`. */
 static void pass_and_report(const Passed *kinds, unsigned n, const char *names, const char *directory, FILE *report) {
@@ -485,13 +493,12 @@ static void pass_and_report(const Passed *kinds, unsigned n, const char *names, 
         for (size_t i = 0; i < sockets.n_sockets; i++) {
                 const ListenSocket *entry = sockets.sockets + i;
                 bool is_ready = (fcntl(entry->fd, F_GETFL) & O_NONBLOCK) && (fcntl(entry->fd, F_GETFD) & FD_CLOEXEC);
-
                 listen_socket_format(entry, text, sizeof text);
                 if (entry->kind == LISTEN_EPMD)
                         *strrchr(text, ':') = 0;
                 fprintf(report, " %d=%s%s%s%s", entry->fd, entry->kind == LISTEN_EPMD ? "epmd@" : "control@",
                         entry->kind == LISTEN_EPMD ? text : strrchr(text, '/'), entry->is_passed ? "" : "!passed",
-                        is_ready && (entry->kind == LISTEN_CONTROL || entry->port) ? "" : "!ready");
+                        is_ready && (entry->kind == LISTEN_CONTROL || (entry->port && is_deferred(entry->fd))) ? "" : "!ready");
         }
         for (size_t i = 0; i < kept.n_kept; i++) {
                 int fd = kept.kept[i].fd;

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -148,6 +149,15 @@ static int take_stored_connection(FdstoreKeptList *kept, int fd, const char *nam
         return fdstore_kept_add(kept, name ? name : "", &owned_fd);
 }
 
+/* From now on a connection is accepted together with its request: a daemon that is killed holds almost none that
+ * it has not answered, the others wait for the next one. (The unit cannot ask for it: DeferAcceptSec= is for all
+ * sockets of a unit, and systemd complains of the control socket.) A comfort, so that it may fail. */
+static void defer_accept(int fd) {
+        const int seconds = 1; /* then also who says nothing is accepted */
+
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds);
+}
+
 static int listen_sockets_take_one(ListenSockets *sockets, int fd, const char *name) {
         _cleanup_(listen_socket_done) ListenSocket entry = { .fd = fd, .is_passed = true };
         const char *wrong = identify_passed(fd, &entry);
@@ -166,6 +176,8 @@ static int listen_sockets_take_one(ListenSockets *sockets, int fd, const char *n
         r = set_nonblocking_cloexec(fd);
         if (r < 0)
                 return r;
+        if (entry.kind == LISTEN_EPMD)
+                defer_accept(fd);
         return listen_sockets_add(sockets, &entry);
 }
 

@@ -41,7 +41,8 @@ void listen_sockets_unlink(ListenSockets *sockets);
 
 /* Takes every descriptor that systemd passed (sd_listen_fds()), checks each for its kind, and says in the log
  * which is of no use and why (those are closed). Connections from the fd store go into `kept`, whether they live
- * and whosever their names are. 0, or how many listening sockets are in use now; negative errno. */
+ * and whosever their names are. TCP sockets hand over a connection with its request (TCP_DEFER_ACCEPT). 0, or how
+ * many listening sockets are in use now; negative errno. */
 int listen_sockets_take_passed(ListenSockets *sockets, FdstoreKeptList *kept);
 
 /* Where to listen, as asked for on the command line. */
