@@ -24,6 +24,7 @@
 #include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -574,6 +575,132 @@ START_TEST(test_a_full_datagram_socket_says_so_if_asked_not_to_block) {
 }
 END_TEST
 
+/* --- the fd store ----------------------------------------------------------------------------- */
+
+/* Sends a duplicate of `fd` into `pair[0]`; it comes out of `pair[1]`. */
+static void pass_fd(const int pair[static 2], int fd) {
+        union {
+                struct cmsghdr header;
+                char bytes[CMSG_SPACE(sizeof(int))];
+        } control = { .bytes = { 0 } };
+        struct iovec iov = { .iov_base = &(char){ 'x' }, .iov_len = 1 };
+        struct msghdr message = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof(control.bytes),
+        };
+
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(sizeof(fd));
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+        ck_assert_int_eq(sendmsg(pair[0], &message, 0), 1);
+}
+
+static void open_pair(int pair[static 2]) {
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+}
+
+/* 1: there is something, or the end; 0: nothing yet. */
+static int wait_readable(int fd, int timeout_ms) {
+        struct pollfd readable = { .fd = fd, .events = POLLIN };
+
+        return poll(&readable, 1, timeout_ms);
+}
+
+/* fdstore_drop(): who ends a connection that is stored must shut it down; its peer would not notice a close.
+ * fdstore_flush(): what was sent before we end is as good as stored. */
+START_TEST(test_a_connection_lives_on_in_the_datagram_that_carries_it) {
+        int listener = listen_at("127.0.0.1", 0), client = connect_to(listener);
+        int fd = accept_from(listener), pair[2];
+        char byte;
+
+        open_pair(pair);
+        pass_fd(pair, fd);
+        if (_i == 0) {
+                close(fd);
+                close(pair[0]);
+                ck_assert_int_eq(wait_readable(client, 100), 0);
+                close(pair[1]); /* nobody has read it */
+        } else
+                ck_assert_int_eq(shutdown(fd, SHUT_RDWR), 0);
+        ck_assert_int_eq(wait_readable(client, 5000), 1);
+        ck_assert_int_eq(recv(client, &byte, 1, 0), 0);
+}
+END_TEST
+
+/* The start (P3): what we shut down, or the node closed, and PID 1 handed back is known as dead. */
+START_TEST(test_a_connection_that_was_shut_down_is_at_its_end_for_all_who_hold_it) {
+        int listener = listen_at("127.0.0.1", 0), client = connect_to(listener);
+        int fd = accept_from(listener), kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        char byte;
+
+        ck_assert_int_ge(kept, 0);
+        ck_assert_int_eq(recv(kept, &byte, 1, MSG_DONTWAIT), -1);
+        ck_assert_int_eq(errno, EAGAIN);
+        ck_assert_int_eq(shutdown(_i == 0 ? fd : client, _i == 0 ? SHUT_RDWR : SHUT_WR), 0);
+        close(fd);
+        ck_assert_int_eq(wait_readable(kept, 5000), 1);
+        ck_assert_int_eq(recv(kept, &byte, 1, 0), 0);
+}
+END_TEST
+
+/* is_stored_connection(): a stored connection that its peer has reset is told by its name. */
+START_TEST(test_a_connection_that_was_reset_has_no_peer) {
+        const struct linger now = { .l_onoff = 1, .l_linger = 0 };
+        int listener = listen_at("127.0.0.1", 0), client = connect_to(listener);
+        int fd = accept_from(listener), type = 0;
+        struct sockaddr_in sa;
+        socklen_t n = sizeof(sa), n_type = sizeof(type);
+
+        ck_assert_int_eq(getpeername(fd, (struct sockaddr *)&sa, &n), 0);
+        ck_assert_int_eq(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+        close(client);
+        ck_assert_int_eq(wait_readable(fd, 5000), 1);
+        ck_assert_int_eq(getpeername(fd, (struct sockaddr *)&sa, &n), -1);
+        ck_assert_int_eq(errno, ENOTCONN);
+        ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n_type), 0);
+        ck_assert_int_eq(type, SOCK_STREAM);
+}
+END_TEST
+
+/* conn: out of epoll before it is closed, since PID 1 holds it, too. */
+START_TEST(test_a_closed_descriptor_whose_file_lives_on_keeps_waking_epoll) {
+        int listener = listen_at("127.0.0.1", 0), client = connect_to(listener);
+        int fd = accept_from(listener), kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        int epoll = epoll_create1(EPOLL_CLOEXEC);
+        struct epoll_event event = { .events = EPOLLIN };
+
+        ck_assert_int_ge(kept, 0);
+        ck_assert_int_eq(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event), 0);
+        close(fd);
+        ck_assert_int_eq(send(client, "x", 1, 0), 1);
+        for (int i = 0; i < 3; i++)
+                ck_assert_int_eq(epoll_wait(epoll, &event, 1, 5000), 1);
+        ck_assert_int_eq(epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL), -1);
+}
+END_TEST
+
+/* defer_accept(): who is accepted has sent something, or has ended. */
+START_TEST(test_a_connection_can_be_accepted_together_with_its_request) {
+        int listener = listen_at("127.0.0.1", 0), client, accepted;
+        char byte;
+
+        ck_assert_int_eq(setsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){ 1 }, sizeof(int)), 0);
+        client = connect_to(listener);
+        ck_assert_int_eq(wait_readable(listener, 100), 0);
+        if (_i == 0)
+                ck_assert_int_eq(send(client, "x", 1, 0), 1);
+        else if (_i == 1)
+                close(client);
+        /* else: who says nothing is accepted as well, a little later */
+        ck_assert_int_eq(wait_readable(listener, 5000), 1);
+        accepted = accept_from(listener);
+        ck_assert_int_eq(recv(accepted, &byte, 1, MSG_DONTWAIT), _i == 0 ? 1 : _i == 1 ? 0 : -1);
+}
+END_TEST
+
 /* --- sd-event --------------------------------------------------------------------------------- */
 
 static int count_call(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
@@ -773,6 +900,11 @@ Suite *suite(void) {
         tcase_add_test(t, test_an_end_is_there_before_what_the_same_client_sent_later);
         tcase_add_test(t, test_an_answer_and_the_end_leave_in_one_segment);
         tcase_add_test(t, test_a_full_datagram_socket_says_so_if_asked_not_to_block);
+        tcase_add_loop_test(t, test_a_connection_lives_on_in_the_datagram_that_carries_it, 0, 2);
+        tcase_add_loop_test(t, test_a_connection_that_was_shut_down_is_at_its_end_for_all_who_hold_it, 0, 2);
+        tcase_add_test(t, test_a_connection_that_was_reset_has_no_peer);
+        tcase_add_test(t, test_a_closed_descriptor_whose_file_lives_on_keeps_waking_epoll);
+        tcase_add_loop_test(t, test_a_connection_can_be_accepted_together_with_its_request, 0, 3);
         suite_add_tcase(s, t);
 
         t = tcase_create("systemd");
