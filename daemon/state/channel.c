@@ -36,8 +36,13 @@ struct Channel {
         size_t n_queued;
         size_t n_queued_bytes; /* but for WRITE_WHOLE, which the registry's own limits bound */
         size_t n_taken;        /* by the thread, and not yet on disk */
+        size_t n_queued_refusals;
+        uint64_t n_submitted; /* ever: what is neither queued nor taken is done */
         bool stop;
         bool poked;
+        bool has_bounds;
+        HistoryBounds bounds;
+        Questions questions;
 
         /* Losses: that there were, that a queued or written WRITE_WHOLE makes good, that one has
          * made good */
@@ -137,6 +142,7 @@ Channel *channel_unref(Channel *channel) {
                 return NULL;
         free_list(channel->first);
         store_loaded_free(channel->loaded);
+        questions_done(&channel->questions);
         pthread_cond_destroy(&channel->news);
         pthread_cond_destroy(&channel->work);
         pthread_mutex_destroy(&channel->mutex);
@@ -165,6 +171,7 @@ static void append(Channel *channel, Write *write) {
         channel->end = &write->next;
         channel->n_queued++;
         channel->n_queued_bytes += counted_bytes(write);
+        channel->n_queued_refusals += write->kind == WRITE_REFUSAL;
 }
 
 static void lose(Channel *channel) {
@@ -180,7 +187,7 @@ static void drop_queue(Channel *channel) {
         for (Write *write = channel->first; write; write = next) {
                 next = write->next;
                 write->next = NULL;
-                if (write->kind != WRITE_CREATIONS)
+                if (write->kind != WRITE_CREATIONS && write->kind != WRITE_REFUSAL)
                         channel->status.n_dropped++;
                 if (write->reserved_until == 0) {
                         write_free(write);
@@ -191,12 +198,19 @@ static void drop_queue(Channel *channel) {
         }
         channel->first = NULL;
         channel->end = &channel->first;
-        channel->n_queued = channel->n_queued_bytes = 0;
+        channel->n_queued = channel->n_queued_bytes = channel->n_queued_refusals = 0;
         if (kept) {
                 reduce_to_creations(kept);
                 append(channel, kept);
         }
         lose(channel);
+}
+
+static void submit(Channel *channel, Write *write) {
+        channel->n_submitted++;
+        append(channel, write);
+        if (channel->n_queued == 1)
+                pthread_cond_signal(&channel->work);
 }
 
 int channel_submit(Channel *channel, Write *write) {
@@ -212,10 +226,26 @@ int channel_submit(Channel *channel, Write *write) {
                 drop_queue(guard);
         if (write->kind == WRITE_WHOLE)
                 guard->n_losses_asked = write->n_losses = guard->n_losses;
-        append(guard, write);
-        if (guard->n_queued == 1)
-                pthread_cond_signal(&guard->work);
+        submit(guard, write);
         return 0;
+}
+
+/* P6: whoever is refused without end must not fill the queue that others' registrations need. */
+void channel_submit_refusal(Channel *channel, Write *write) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+
+        if (guard->n_queued_refusals >= REFUSALS_MAX || guard->n_queued >= STORE_QUEUE_MAX)
+                write_free(write);
+        else
+                submit(guard, write);
+}
+
+void channel_set_bounds(Channel *channel, const HistoryBounds *bounds) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+
+        guard->has_bounds = true;
+        guard->bounds = *bounds;
+        pthread_cond_signal(&guard->work);
 }
 
 void channel_commit_at_once(Channel *channel, uint64_t revision) {
@@ -225,6 +255,62 @@ void channel_commit_at_once(Channel *channel, uint64_t revision) {
                 max_u64(guard->status.committed_revision, revision);
         wake_loop(guard);
 }
+
+/* --- questions ------------------------------------------------------------------------------ */
+
+int channel_ask(Channel *channel, const StoreQuery *query, uint64_t *ret_number) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+        int r;
+
+        if (guard->status.health != STORE_OK || guard->has_ended)
+                return -ENODATA;
+        r = questions_ask(&guard->questions, query, guard->n_submitted, ret_number);
+        if (r == 0)
+                pthread_cond_signal(&guard->work);
+        return r;
+}
+
+void channel_cancel(Channel *channel, uint64_t number) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+
+        questions_cancel(&guard->questions, number);
+}
+
+StoreAnswer *channel_take_answer(Channel *channel) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+
+        return questions_take_answer(&guard->questions);
+}
+
+static uint64_t n_done(const Channel *channel) {
+        return channel->n_submitted - channel->n_queued - channel->n_taken;
+}
+
+static bool has_question(const Channel *channel) {
+        return questions_has_next(&channel->questions, n_done(channel));
+}
+
+Question *channel_take_question(Channel *channel) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+
+        return questions_take_next(&guard->questions, n_done(guard));
+}
+
+void channel_publish_answer(Channel *channel, Question *question) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+
+        if (questions_answer(&guard->questions, question))
+                wake_loop(guard);
+}
+
+void channel_refuse_questions(Channel *channel, int error) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+
+        if (questions_refuse_all(&guard->questions, error))
+                wake_loop(guard);
+}
+
+/* --- the thread's side of the queue --------------------------------------------------------- */
 
 /* Moves the head of the queue into `group`. */
 static void take_group(Channel *channel, Group *group) {
@@ -236,11 +322,12 @@ static void take_group(Channel *channel, Group *group) {
                 channel->first = write->next;
                 channel->n_queued--;
                 channel->n_queued_bytes -= counted_bytes(write);
+                channel->n_queued_refusals -= write->kind == WRITE_REFUSAL;
                 *end = write;
                 end = &write->next;
                 write->next = NULL;
                 group->n_writes++;
-                group->n_nodes += write->n_nodes;
+                group->n_nodes += write->n_nodes + (write->kind == WRITE_REFUSAL);
                 group->revision = max_u64(group->revision, write->revision);
                 if (write->reserved_until != 0)
                         group->reserved_until = write->reserved_until;
@@ -259,12 +346,15 @@ void channel_wait(Channel *channel, uint64_t until_usec, bool for_changes, Group
         _cleanup_(unlockp) Channel *guard = lock(channel);
         struct timespec until = to_timespec(until_usec);
 
-        while (!guard->poked && !(guard->stop && !wake->stop) && !(for_changes && guard->first) &&
+        while (!guard->poked && !guard->has_bounds && !(guard->stop && !wake->stop) &&
+               !(for_changes && (guard->first || has_question(guard))) &&
                now_usec(CLOCK_MONOTONIC) < until_usec)
                 pthread_cond_timedwait(&guard->work, &guard->mutex, &until);
-        wake->stop = guard->stop;
-        wake->poked = guard->poked;
-        guard->poked = false;
+        *wake = (Wake){ .stop = guard->stop,
+                        .poked = guard->poked,
+                        .has_bounds = guard->has_bounds,
+                        .bounds = guard->bounds };
+        guard->poked = guard->has_bounds = false;
         if (!group->first)
                 take_group(guard, group);
 }
@@ -284,7 +374,7 @@ bool channel_has_changes(Channel *channel) {
 bool channel_is_pressing(Channel *channel) {
         _cleanup_(unlockp) Channel *guard = lock(channel);
 
-        return guard->first || guard->stop || guard->poked;
+        return guard->first || guard->stop || guard->poked || has_question(guard);
 }
 
 /* --- what the thread tells ------------------------------------------------------------------ */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "state/questions.h"
 #include "state/store.h"
 #include "state/write.h"
 #include "util.h"
@@ -16,6 +17,13 @@
  * then on the file is not what the registry says, and no revision is committed, until all nodes
  * have been written whole by a WRITE_WHOLE that was submitted after the last loss. */
 typedef struct Channel Channel;
+
+/* See StoreOptions. */
+typedef struct HistoryBounds {
+        unsigned days;
+        unsigned rows;
+        unsigned per_name;
+} HistoryBounds;
 
 /* Has two owners, the loop's side and the thread; the last one to leave frees it. 0 or negative
  * errno. */
@@ -28,6 +36,14 @@ DEFINE_CLEANUP(Channel *, channel_unref)
 
 /* Takes the change, or NULL for one that there was no memory for: a loss, -ENOMEM. */
 int channel_submit(Channel *channel, Write *write);
+/* Takes a WRITE_REFUSAL, or leaves it out where too many of them wait. */
+void channel_submit_refusal(Channel *channel, Write *write);
+void channel_set_bounds(Channel *channel, const HistoryBounds *bounds);
+/* To be answered after all that was submitted before it. 0 and its number; -ENODATA: there is no file that can
+ * be read now; -EBUSY: too many wait; -ENOMEM. */
+int channel_ask(Channel *channel, const StoreQuery *query, uint64_t *ret_number);
+void channel_cancel(Channel *channel, uint64_t number);
+StoreAnswer *channel_take_answer(Channel *channel);
 /* Where there is no file: `revision` is as good as committed. */
 void channel_commit_at_once(Channel *channel, uint64_t revision);
 bool channel_wants_whole(const Channel *channel);
@@ -63,10 +79,12 @@ typedef struct Group {
 typedef struct Wake {
         bool stop;
         bool poked; /* since the last time */
+        bool has_bounds; /* there are new ones since the last time: */
+        HistoryBounds bounds;
 } Wake;
 
-/* Waits until `until_usec` (CLOCK_MONOTONIC), a poke, the first sight of stop or, if `for_changes`,
- * a change. Then moves what is queued (a bounded number) into `group`, if that is empty. */
+/* Waits until `until_usec` (CLOCK_MONOTONIC), a poke, new bounds, the first sight of stop or, if `for_changes`,
+ * a change or a question. Then moves what is queued (a bounded number) into `group`, if that is empty. */
 void channel_wait(Channel *channel, uint64_t until_usec, bool for_changes, Group *group,
                   Wake *wake);
 bool channel_has_changes(Channel *channel);
@@ -76,6 +94,12 @@ bool channel_is_pressing(Channel *channel);
 void channel_publish_commit(Channel *channel, Group *group, size_t n_refused);
 /* The group's changes are given up, and counted as dropped: a loss, which is told later. */
 void channel_drop_group(Channel *channel, Group *group);
+/* A question that may be answered now: the changes before it are on disk, or given up. Borrowed until it is
+ * published. NULL: none. */
+Question *channel_take_question(Channel *channel);
+void channel_publish_answer(Channel *channel, Question *question);
+/* Nobody waits for a file that fails. */
+void channel_refuse_questions(Channel *channel, int error);
 void channel_publish_lock(Channel *channel, int result, pid_t holder_pid);
 /* Takes what was loaded, in place of what the loop has not yet taken. */
 void channel_publish_loaded(Channel *channel, StoreLoaded *loaded);

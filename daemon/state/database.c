@@ -21,6 +21,7 @@
 #include "state/place.h"
 #include "state/rows.h"
 #include "state/schema.h"
+#include "state/tenures.h"
 
 /* How long another's write transaction is waited for within one attempt. */
 #define BUSY_TIMEOUT_MSEC 1000
@@ -93,7 +94,7 @@ static int fail(Database *database, int rc, const char *attempt) {
         int system_error = 0;
         const char *words = sqlite3_errstr(rc);
 
-        database->rows.n_tenures = -1; /* it may count what is undone now */
+        rows_forget_counts(&database->rows);
         if (database->handle && sqlite3_errcode(database->handle) != SQLITE_OK) {
                 words = sqlite3_errmsg(database->handle);
                 if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN)
@@ -120,14 +121,16 @@ void database_content_done(DatabaseContent *content) {
         for (size_t i = 0; i < content->n_formers; i++)
                 node_free(content->formers[i]);
         free(content->nodes);
+        for (size_t i = 0; i < content->n_refused; i++)
+                refused_done(&content->refused[i]);
         free(content->formers);
+        free(content->refused);
         free(content->boot_id);
         *content = (DatabaseContent){ .nodes = NULL };
 }
 
 int database_new(Database **ret, const DatabaseOptions *options) {
         _cleanup_(database_freep) Database *database = calloc(1, sizeof *database);
-        bool no_history = options->history_days == 0 || options->history_per_name == 0;
 
         if (!database)
                 return -ENOMEM;
@@ -135,12 +138,20 @@ int database_new(Database **ret, const DatabaseOptions *options) {
         database->boot_id = options->boot_id ? strdup(options->boot_id) : NULL;
         if (!database->path || (options->boot_id && !database->boot_id))
                 return -ENOMEM;
-        database->history_days = options->history_days;
-        database->history_rows = no_history ? 0 : options->history_rows;
-        /* The last tenure of a name is for the other bounds to delete, which know what to spare. */
-        database->history_per_name = options->history_per_name > 0 ? options->history_per_name : 1;
+        database_set_history_bounds(database, options->history_days, options->history_rows,
+                                    options->history_per_name);
         *ret = TAKE_PTR(database);
         return 0;
+}
+
+void database_set_history_bounds(Database *database, unsigned days, unsigned rows, unsigned per_name) {
+        bool no_history = days == 0 || per_name == 0;
+
+        database->history_days = days;
+        database->history_rows = no_history ? 0 : rows;
+        /* The last tenure of a name is for the other bounds to delete, which know what to spare. */
+        database->history_per_name = per_name > 0 ? per_name : 1;
+        database->rows.history_per_name = database->history_per_name;
 }
 
 Database *database_free(Database *database) {
@@ -537,10 +548,18 @@ int database_load(Database *database, DatabaseContent *content) {
         rc = query_text(database->handle, "SELECT boot_id FROM registry WHERE id = 1",
                         &content->boot_id);
         if (rc == SQLITE_OK)
-                rc = rows_load_nodes(database->handle, content);
+                rc = rows_load_nodes(database->handle, database->version, content);
         if (rc == SQLITE_OK)
-                rc = rows_load_formers(database->handle, content);
+                rc = tenures_load_formers(database->handle, database->version, content);
+        if (rc == SQLITE_OK)
+                rc = rows_load_refusals(database->handle, database->version, content);
         return rc == SQLITE_OK ? 0 : fail_schema(database, rc, "read");
+}
+
+int database_query(Database *database, const StoreQuery *query, StoreAnswer *answer) {
+        int rc = tenures_query(&database->rows, query, answer);
+
+        return rc == SQLITE_OK ? 0 : fail_schema(database, rc, "read the history in");
 }
 
 uint32_t database_salvage_creations(const char *path) {
@@ -636,7 +655,7 @@ int database_trim(Database *database, uint64_t now_usec, bool *ret_again) {
         if (rc == SQLITE_OK)
                 rc = rows_run(&database->rows, ROWS_BEGIN);
         if (rc == SQLITE_OK)
-                rc = rows_trim(&database->rows, oldest_usec, database->history_rows, TRIM_STEP, &n);
+                rc = tenures_trim(&database->rows, oldest_usec, database->history_rows, TRIM_STEP, &n);
         if (rc == SQLITE_OK)
                 rc = rows_run(&database->rows, ROWS_COMMIT);
         if (rc != SQLITE_OK)

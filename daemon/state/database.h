@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 #include "core/node.h"
+#include "core/refusals.h"
+#include "state/store.h"
 #include "state/write.h"
 #include "util.h"
 
@@ -39,10 +41,12 @@ typedef struct DatabaseOptions {
 
 /* What is in the file. */
 typedef struct DatabaseContent {
-        Node **nodes; /* awaited, in order of registration */
+        Node **nodes; /* see StoreLoaded */
         size_t n_nodes;
         Node **formers; /* see StoreLoaded */
         size_t n_formers;
+        Refused *refused; /* see StoreLoaded */
+        size_t n_refused;
         size_t n_nonsense; /* rows that no daemon wrote so; passed over */
         uint64_t last_serial;
         char *boot_id;
@@ -100,6 +104,10 @@ int database_write(Database *database, const Write *first, uint32_t creations,
 int database_check_place(Database *database);
 /* Writes the WAL back if it has grown; `is_idle`: cuts it, too, if it is long and nobody reads. */
 int database_checkpoint(Database *database, bool is_idle);
+/* Tenures that `query` asks for, into `answer`: bounded in time, see StoreAnswer. */
+int database_query(Database *database, const StoreQuery *query, StoreAnswer *answer);
+/* From now on these bounds hold (see DatabaseOptions). */
+void database_set_history_bounds(Database *database, unsigned days, unsigned rows, unsigned per_name);
 /* How many tenures have been written since the last database_trim(). */
 size_t database_n_untrimmed(const Database *database);
 /* Brings history within its bounds, a bounded step at a time; `*ret_again`: there is more to do. */

@@ -45,7 +45,10 @@ StoreLoaded *store_loaded_free(StoreLoaded *loaded) {
                 for (size_t i = 0; i < loaded->n_formers; i++)
                         node_free(loaded->formers[i]);
                 free(loaded->nodes);
+                for (size_t i = 0; i < loaded->n_refused; i++)
+                        refused_done(&loaded->refused[i]);
                 free(loaded->formers);
+                free(loaded->refused);
                 free(loaded->boot_id);
         }
         free(loaded);
@@ -152,8 +155,45 @@ StoreLoaded *store_take_loaded(Store *store) {
 
 /* --- writing -------------------------------------------------------------------------------- */
 
-static int submit(Store *store, WriteKind kind, uint64_t revision, Node *const *nodes,
-                  size_t n_nodes, const Write *facts) {
+/* Takes the change, NULL for one that there was no memory for. */
+static int submit(Store *store, Write *write) {
+        return channel_submit(store->channel, write);
+}
+
+int store_submit_put(Store *store, uint64_t revision, const Node *node) {
+        /* A const Node is copied, never changed; an array of nodes just is not const in its depth. */
+        Node *nodes[] = { (Node *)(uintptr_t)node };
+
+        if (!store->has_file) {
+                channel_commit_at_once(store->channel, revision);
+                return 0;
+        }
+        return submit(store, write_new(WRITE_PUT, revision, nodes, 1));
+}
+
+int store_submit_end(Store *store, uint64_t revision, const Node *node, NodeEnd end, const char *by,
+                     uint64_t now_usec) {
+        if (!store->has_file) {
+                channel_commit_at_once(store->channel, revision);
+                return 0;
+        }
+        return submit(store, write_new_end(revision, node, end, by, now_usec));
+}
+
+int store_submit_refusal(Store *store, const Refused *refused) {
+        Write *write;
+
+        if (!store->has_file)
+                return 0;
+        write = write_new_refusal(refused);
+        if (!write)
+                return -ENOMEM;
+        channel_submit_refusal(store->channel, write);
+        return 0;
+}
+
+static int submit_creations(Store *store, WriteKind kind, uint64_t revision, Node *const *nodes,
+                            size_t n_nodes, uint32_t reserved_until) {
         Write *write;
 
         if (!store->has_file) {
@@ -161,42 +201,51 @@ static int submit(Store *store, WriteKind kind, uint64_t revision, Node *const *
                 return 0;
         }
         write = write_new(kind, revision, nodes, n_nodes);
-        if (write) {
-                write->end = facts->end;
-                write->until_usec = facts->until_usec;
-                write->reserved_until = facts->reserved_until;
-        }
-        return channel_submit(store->channel, write);
-}
-
-/* A const Node is copied, never changed; an array of nodes just is not const in its depth. */
-static int submit_node(Store *store, WriteKind kind, uint64_t revision, const Node *node,
-                       const Write *facts) {
-        Node *nodes[] = { (Node *)(uintptr_t)node };
-
-        return submit(store, kind, revision, nodes, 1, facts);
-}
-
-int store_submit_put(Store *store, uint64_t revision, const Node *node) {
-        return submit_node(store, WRITE_PUT, revision, node, &(Write){ .kind = WRITE_PUT });
-}
-
-int store_submit_end(Store *store, uint64_t revision, const Node *node, NodeEnd end, const char *by,
-                     uint64_t now_usec) {
-        (void)by;
-        return submit_node(store, WRITE_END, revision, node,
-                           &(Write){ .end = end, .until_usec = now_usec });
+        if (write)
+                write->reserved_until = reserved_until;
+        return submit(store, write);
 }
 
 int store_submit_creations(Store *store, uint64_t revision, uint32_t reserved_until) {
-        return submit(store, WRITE_CREATIONS, revision, NULL, 0,
-                      &(Write){ .reserved_until = reserved_until });
+        return submit_creations(store, WRITE_CREATIONS, revision, NULL, 0, reserved_until);
 }
 
 int store_submit_whole(Store *store, uint64_t revision, Node *const *nodes, size_t n_nodes,
                        uint32_t reserved_until) {
-        return submit(store, WRITE_WHOLE, revision, nodes, n_nodes,
-                      &(Write){ .reserved_until = reserved_until });
+        return submit_creations(store, WRITE_WHOLE, revision, nodes, n_nodes, reserved_until);
+}
+
+void store_set_history_bounds(Store *store, unsigned days, unsigned rows, unsigned per_name) {
+        channel_set_bounds(store->channel,
+                           &(HistoryBounds){ .days = days, .rows = rows, .per_name = per_name });
+}
+
+/* --- reading history ------------------------------------------------------------------------ */
+
+StoreAnswer *store_answer_free(StoreAnswer *answer) {
+        if (answer) {
+                for (size_t i = 0; i < answer->n_tenures; i++) {
+                        node_free(answer->tenures[i].node);
+                        free(answer->tenures[i].how);
+                        free(answer->tenures[i].by);
+                }
+                free(answer->tenures);
+        }
+        free(answer);
+        return NULL;
+}
+
+int store_query(Store *store, const StoreQuery *query, uint64_t *ret_number) {
+        assert(query->n_max > 0 && query->n_max <= STORE_ANSWER_MAX);
+        return channel_ask(store->channel, query, ret_number);
+}
+
+void store_cancel_query(Store *store, uint64_t number) {
+        channel_cancel(store->channel, number);
+}
+
+StoreAnswer *store_take_answer(Store *store) {
+        return channel_take_answer(store->channel);
 }
 
 /* --- what the writer tells ------------------------------------------------------------------ */
@@ -235,14 +284,4 @@ void store_get_status(Store *store, StoreStatus *ret) {
 
 bool store_take_notice(Store *store, char notice[static STORE_NOTICE_MAX]) {
         return channel_take_notice(store->channel, notice);
-}
-
-StoreAnswer *store_answer_free(StoreAnswer *answer) {
-        free(answer);
-        return NULL;
-}
-
-StoreAnswer *store_take_answer(Store *store) {
-        (void)store;
-        return NULL;
 }

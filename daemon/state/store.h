@@ -53,7 +53,10 @@ const char *store_health_to_string(StoreHealth health); /* "ok", "no-file", "ope
 /* What was in the file. Owned by whoever took it with store_take_loaded(). All zero but for
  * `first_creation` where no file could be read. */
 typedef struct StoreLoaded {
-        Node **nodes; /* awaited, in order of registration */
+        Node **nodes; /* in order of registration. Their facts are those of the awaited, with what their units
+                       * and they themselves had said; state, source and since when are as they were
+                       * written, so that node_set_facts(), which is due, keeps the time where the state
+                       * stays the same */
         size_t n_nodes;
         Node **formers; /* last holders of names that are not registered, oldest first,
                          * at most REGISTRY_FORMERS_MAX */
@@ -83,7 +86,8 @@ typedef struct StoreQuery {
          * included); equal: at that moment. */
         uint64_t from_usec, to_usec;
         uint64_t cursor; /* only those with a smaller id; 0: from the newest */
-        size_t n_max;    /* at most so many, newest first; 1 to STORE_ANSWER_MAX */
+        size_t n_max;    /* at most so many, newest first; 1 to STORE_ANSWER_MAX. An answer is bounded in time,
+                          * too, and may have less than that, even nothing, and a cursor */
 } StoreQuery;
 
 #define STORE_ANSWER_MAX 500
@@ -153,7 +157,8 @@ int store_submit_put(Store *store, uint64_t revision, const Node *node); /* inse
 /* `by`: who did it, or NULL; copied. */
 int store_submit_end(Store *store, uint64_t revision, const Node *node, NodeEnd end, const char *by,
                      uint64_t now_usec);
-/* The last refusal of its name. Not tied to a revision, and not worth a whole write if it is lost. */
+/* The last refusal of its name. Not tied to a revision, and not worth a whole write if it is lost; left out where
+ * REFUSALS_MAX of them wait for the disk. 0 or -ENOMEM. */
 int store_submit_refusal(Store *store, const Refused *refused);
 /* Durable against a power cut (FULL), as is all that is committed with it. The first of a run also
  * notes the boot id in the file, that is: from here on its rows are of this boot. So at start the
@@ -163,13 +168,15 @@ int store_submit_creations(Store *store, uint64_t revision, uint32_t reserved_un
 int store_submit_whole(Store *store, uint64_t revision, Node *const *nodes, size_t n_nodes,
                        uint32_t reserved_until);
 
-/* Bounds of history from now on (see StoreOptions). */
+/* Bounds of history from now on (see StoreOptions). A lower one per name holds for each name from its next end
+ * on. */
 void store_set_history_bounds(Store *store, unsigned days, unsigned rows, unsigned per_name);
 
 /* --- reading history: by the writer thread, after what is queued already --------------------------- */
 
 /* Asks; store_take_answer() has the answer later. 0 and its number (never 0); -EBUSY: too many wait;
- * -ENODATA: no file is kept; -ENOMEM. A disk that hangs leaves it unanswered: the asker gives up by himself and
+ * -ENODATA: no file is kept, or it cannot be used now; -ENOMEM. A file that fails meanwhile is an answer with an
+ * error. A disk that hangs leaves it unanswered: the asker gives up by himself and
  * cancels. */
 int store_query(Store *store, const StoreQuery *query, uint64_t *ret_number);
 /* Nobody waits for that answer any more. */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "core/node.h"
+#include "core/refusals.h"
 #include "util.h"
 
 typedef enum WriteKind {
@@ -13,6 +14,7 @@ typedef enum WriteKind {
         WRITE_END,       /* nodes[0] is not registered any more */
         WRITE_CREATIONS, /* creations are reserved; from here on rows are of this boot */
         WRITE_WHOLE,     /* `nodes` is all there is; with it, as WRITE_CREATIONS */
+        WRITE_REFUSAL,   /* `refused` was refused its name: of no revision, and dispensable */
 } WriteKind;
 
 typedef struct Write {
@@ -23,13 +25,19 @@ typedef struct Write {
         Node **nodes;      /* owned */
         size_t n_nodes;
         NodeEnd end;             /* WRITE_END: why */
+        char *by;                /* WRITE_END: who did it, or NULL; owned */
         uint64_t until_usec;     /* WRITE_END: when, CLOCK_REALTIME */
+        Refused refused;         /* WRITE_REFUSAL; owned */
         uint32_t reserved_until; /* WRITE_CREATIONS, WRITE_WHOLE */
         uint64_t n_losses;       /* WRITE_WHOLE: those that it makes good (see channel.h) */
 } Write;
 
 /* With copies of `nodes`. NULL: ENOMEM. */
 Write *write_new(WriteKind kind, uint64_t revision, Node *const *nodes, size_t n_nodes);
+/* Of one node that has ended. NULL: ENOMEM. */
+Write *write_new_end(uint64_t revision, const Node *node, NodeEnd end, const char *by, uint64_t until_usec);
+/* With a copy. NULL: ENOMEM. */
+Write *write_new_refusal(const Refused *refused);
 /* Takes NULL. What follows it in its list is left alone. */
 Write *write_free(Write *write);
 DEFINE_CLEANUP(Write *, write_free)

@@ -165,6 +165,8 @@ static int publish_loaded(Writer *writer, DatabaseContent *content, uint32_t fir
         loaded->n_nodes = content->n_nodes;
         loaded->formers = TAKE_PTR(content->formers);
         loaded->n_formers = content->n_formers;
+        loaded->refused = TAKE_PTR(content->refused);
+        loaded->n_refused = content->n_refused;
         loaded->last_serial = content->last_serial;
         loaded->boot_id = TAKE_PTR(content->boot_id);
         loaded->first_creation = first_creation;
@@ -287,6 +289,20 @@ static int commit(Writer *writer) {
         return 0;
 }
 
+/* One at a time, so that a commit waits for one at most. An answer tells its asker of what went wrong; that is not
+ * all that follows from it. */
+static int answer(Writer *writer) {
+        Question *question = writer->group.first ? NULL : channel_take_question(writer->channel);
+        int r;
+
+        if (!question)
+                return 0;
+        r = database_query(writer->database, &question->query, question->answer);
+        question->answer->error = r > 0 ? -EIO : r;
+        channel_publish_answer(writer->channel, question);
+        return r;
+}
+
 /* --- looking after the file ----------------------------------------------------------------- */
 
 static bool is_wanted_elsewhere(void *userdata) {
@@ -380,6 +396,7 @@ static void load_without_lock(Writer *writer) {
 
 static void fail(Writer *writer, StoreHealth health, uint64_t delay_usec) {
         channel_publish_failure(writer->channel, health, get_detail(writer));
+        channel_refuse_questions(writer->channel, -ENODATA);
         tell_nothing(writer);
         writer->n_failed++;
         writer->retry_at = now_usec(CLOCK_MONOTONIC) + delay_usec;
@@ -536,6 +553,8 @@ static int turn(Writer *writer) {
         if (r == 0)
                 r = commit(writer);
         if (r == 0)
+                r = answer(writer);
+        if (r == 0)
                 r = look_after(writer);
         return r;
 }
@@ -552,6 +571,11 @@ static void wait_for_work(Writer *writer) {
         if (writer->wake.poked) {
                 writer->tick_at = 0;
                 want_check(writer);
+        }
+        if (writer->wake.has_bounds) {
+                database_set_history_bounds(writer->database, writer->wake.bounds.days,
+                                            writer->wake.bounds.rows, writer->wake.bounds.per_name);
+                writer->must_trim = true;
         }
 }
 
