@@ -279,12 +279,25 @@ void control_put_text(ControlBuffer *buffer, ControlTag tag, const char *text, s
         put_bytes(buffer, text, n);
 }
 
-void control_put_counter(ControlBuffer *buffer, const char *name, uint64_t value) {
+void control_put_named_u64(ControlBuffer *buffer, ControlTag tag, const char *name, uint64_t value) {
         size_t n = cut_text(name, strlen(name), UINT16_MAX - sizeof(value));
 
-        put_field_head(buffer, CONTROL_TAG_COUNTER, sizeof(value) + n);
+        put_field_head(buffer, tag, sizeof(value) + n);
         put_integer(buffer, value, sizeof(value));
         put_bytes(buffer, name, n);
+}
+
+void control_put_counter(ControlBuffer *buffer, const char *name, uint64_t value) {
+        control_put_named_u64(buffer, CONTROL_TAG_COUNTER, name, value);
+}
+
+void control_put_pair(ControlBuffer *buffer, const char *key, const char *value) {
+        size_t n_key = strlen(key) + 1;
+        size_t n_value = cut_text(value, strlen(value), UINT16_MAX - n_key);
+
+        put_field_head(buffer, CONTROL_TAG_PAIR, n_key + n_value);
+        put_bytes(buffer, key, n_key);
+        put_bytes(buffer, value, n_value);
 }
 
 void control_put_error_answer(ControlBuffer *buffer, ControlError error, const char *text) {

@@ -183,7 +183,7 @@ int control_next_record(const uint8_t *data, size_t n_data, size_t *ret_n, uint8
 /* The value of an integer field of 1, 2, 4 or 8 bytes; 0 for any other length. */
 uint64_t control_field_u64(const ControlField *field);
 
-/* The parts of a CONTROL_TAG_COUNTER; `*ret_name` borrows from the field and is not terminated. False if the
+/* The parts of a CONTROL_TAG_COUNTER or CONTROL_TAG_N_IN_STATE; `*ret_name` borrows from the field and is not terminated. False if the
  * field has no room for a value and a name. */
 bool control_field_counter(const ControlField *field, const char **ret_name, size_t *ret_n_name,
                            uint64_t *ret_value);
@@ -214,7 +214,11 @@ void control_put_u32(ControlBuffer *buffer, ControlTag tag, uint32_t value);
 void control_put_u64(ControlBuffer *buffer, ControlTag tag, uint64_t value);
 /* Cut at 65535 bytes, not within a character. */
 void control_put_text(ControlBuffer *buffer, ControlTag tag, const char *text, size_t n_text);
+/* A number and what it counts: CONTROL_TAG_COUNTER, CONTROL_TAG_N_IN_STATE. */
+void control_put_named_u64(ControlBuffer *buffer, ControlTag tag, const char *name, uint64_t value);
 void control_put_counter(ControlBuffer *buffer, const char *name, uint64_t value);
+/* A key and its value, both terminated. */
+void control_put_pair(ControlBuffer *buffer, const char *key, const char *value);
 /* A whole error answer: head, error record. `text` is one sentence. CONTROL_E_BAD_VERSION also tells
  * CONTROL_VERSION. */
 void control_put_error_answer(ControlBuffer *buffer, ControlError error, const char *text);

@@ -35,6 +35,8 @@ typedef enum ConnState {
         CONN_READING,
         CONN_DELAYED, /* --delay-write: the answer is ready */
         CONN_ANSWERING,
+        CONN_HELD, /* its answer takes its time */
+        CONN_STREAMING,
         CONN_REGISTERED,
         CONN_FINISHED,
 } ConnState;
@@ -52,10 +54,12 @@ struct Conns {
         Counters *counters;
         ConnList unregistered; /* oldest first */
         ConnList registered;
+        ConnList patient; /* held, and streams: whoever asked for them bounds them */
         ConnList finished;
         sd_event_source *reaper;
         unsigned depth; /* callbacks of ours on the stack */
         size_t n_conns; /* without the finished ones */
+        bool is_ending; /* what is in the fd store lives on */
         uint8_t scratch[WIRE_FRAME_MAX + 1];
 };
 
@@ -64,7 +68,10 @@ struct Conn {
         Conn *next, *previous; /* in the list of its state */
         sd_event_source *timer;
         Node *node;
+        FdstoreEntry *stored;
         ConnWait wait;
+        ConnHolder holder; /* CONN_HELD */
+        ConnStream stream; /* CONN_STREAMING */
 
         uint8_t *in; /* what was read of an incomplete request; NULL: nothing */
         Blob *blob;  /* what is to be sent after `head` */
@@ -108,7 +115,26 @@ static void conn_list_remove(ConnList *list, Conn *conn) {
 }
 
 static ConnList *conn_list_of(Conn *conn) {
-        return conn->state == CONN_REGISTERED ? &conn->conns->registered : &conn->conns->unregistered;
+        switch (conn->state) {
+        case CONN_REGISTERED:
+                return &conn->conns->registered;
+        case CONN_HELD:
+        case CONN_STREAMING:
+                return &conn->conns->patient;
+        case CONN_FINISHED:
+                return &conn->conns->finished;
+        case CONN_READING:
+        case CONN_DELAYED:
+        case CONN_ANSWERING:
+                break;
+        }
+        return &conn->conns->unregistered;
+}
+
+static void conn_set_state(Conn *conn, ConnState state) {
+        conn_list_remove(conn_list_of(conn), conn);
+        conn->state = state;
+        conn_list_append(conn_list_of(conn), conn);
 }
 
 /* --- what the loop is to tell us ----------------------------------------------------------------- */
@@ -179,8 +205,10 @@ void conn_finish(Conn *conn) {
         if (conn->state == CONN_FINISHED)
                 return;
         assert(!conn->wait.is_waiting);
-        conn_list_remove(conn_list_of(conn), conn);
-        conn->state = CONN_FINISHED;
+        /* Closing a descriptor that systemd holds, too, tells the peer nothing. */
+        if (conn->state == CONN_REGISTERED && !conns->is_ending)
+                shutdown(conn->fd, SHUT_RDWR);
+        conn_set_state(conn, CONN_FINISHED);
         conn->node = NULL;
         conns->n_conns--;
         /* Out of epoll before it is closed: a descriptor that somebody else holds too (an fd store) would
@@ -191,7 +219,6 @@ void conn_finish(Conn *conn) {
         conn->fd = -1;
         /* Now, not when it is reaped: whoever sheds readers counts on what they held being free. */
         conn->blob = blob_unref(conn->blob);
-        conn_list_append(&conns->finished, conn);
         if (conns->depth == 0)
                 sd_event_source_set_enabled(conns->reaper, SD_EVENT_ONESHOT);
 }
@@ -233,7 +260,9 @@ static void conn_list_finish(ConnList *list) {
 Conns *conns_free(Conns *conns) {
         if (!conns)
                 return NULL;
+        conns->is_ending = true;
         conn_list_finish(&conns->registered);
+        conn_list_finish(&conns->patient);
         conn_list_finish(&conns->unregistered);
         conns_reap(conns);
         sd_event_source_disable_unref(conns->reaper);
@@ -251,6 +280,10 @@ size_t conns_n_max(const Conns *conns) {
         return conns->options.n_conns_max;
 }
 
+void conns_set_packet_timeout(Conns *conns, uint64_t packet_timeout_usec) {
+        conns->options.packet_timeout_usec = packet_timeout_usec;
+}
+
 /* --- time ------------------------------------------------------------------------------------- */
 
 static uint64_t conns_now(Conns *conns) {
@@ -266,10 +299,14 @@ static uint64_t conn_deadline(const Conn *conn) {
 
         if (conn->state == CONN_DELAYED)
                 return conn->began_usec + conn->conns->options.delay_write_sec * USEC_PER_SEC;
+        /* A stream has no end: only silence counts. */
+        if (conn->state == CONN_STREAMING)
+                return conn->active_usec + times * timeout;
         return min_u64(conn->active_usec + timeout, conn->began_usec + times * timeout);
 }
 
 static void conn_send_answer(Conn *conn);
+static void conn_on_left(Conn *conn);
 
 static int conn_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         Conn *conn = userdata;
@@ -285,7 +322,7 @@ static int conn_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         } else {
                 conns->counters->n_timed_out++;
                 log_debug("%s: timed out", conn_peer_text(conn));
-                conn_finish(conn);
+                conn_on_left(conn);
         }
         conns_leave(conns);
         return 0;
@@ -309,6 +346,10 @@ static int conn_arm_timer(Conn *conn) {
 
 static void conn_read(Conn *conn);
 static void conn_on_ended(Conn *conn);
+static void conn_on_stream_ready(Conn *conn);
+static bool conn_peeks_end(const Conn *conn);
+static void conn_forget_input(Conn *conn);
+static Conn *conn_new(Conns *conns, int *fd, ConnKind kind, uint16_t port, const SocketAddress *peer);
 
 static void conn_on_ready(Conn *conn) {
         switch (conn->state) {
@@ -321,6 +362,13 @@ static void conn_on_ready(Conn *conn) {
         case CONN_REGISTERED:
                 if (conn_has_ended(conn))
                         conn_on_ended(conn);
+                break;
+        case CONN_HELD:
+                if (conn_peeks_end(conn))
+                        conn_on_left(conn);
+                break;
+        case CONN_STREAMING:
+                conn_on_stream_ready(conn);
                 break;
         case CONN_DELAYED:
         case CONN_FINISHED: /* by one that came before it in the batch */
@@ -462,22 +510,20 @@ static void conn_send_answer(Conn *conn) {
 static void conn_begin_answer(Conn *conn) {
         Conns *conns = conn->conns;
 
-        free(conn->in);
-        conn->in = NULL;
-        conn->n_in = 0;
+        conn_forget_input(conn);
         conn->began_usec = conns_now(conns);
         if (conns->options.delay_write_sec > 0) {
-                conn->state = CONN_DELAYED;
+                conn_set_state(conn, CONN_DELAYED);
                 conn_park(conn, 0);
         } else {
-                conn->state = CONN_ANSWERING;
+                conn_set_state(conn, CONN_ANSWERING);
                 conn_send_answer(conn);
         }
 }
 
 void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob) {
         assert(n_head <= CONN_HEAD_MAX);
-        assert(conn->state == CONN_READING);
+        assert(conn->state == CONN_READING || conn->state == CONN_HELD);
 
         if (n_head > 0)
                 memcpy(conn->head, head, n_head);
@@ -523,27 +569,53 @@ void conn_answer(Conn *conn, const void *data, size_t n_data) {
 /* --- registered ------------------------------------------------------------------------------- */
 
 int conn_register(Conn *conn, Node *node, const void *answer, size_t n_answer) {
-        Conns *conns = conn->conns;
         int r;
 
-        assert(conn->state == CONN_READING);
+        assert(conn->state == CONN_READING || conn->state == CONN_HELD);
         assert(n_answer <= CONN_HEAD_MAX);
         r = conn_watch(conn, EPOLLIN);
         if (r < 0)
                 return r;
-        conn_list_remove(&conns->unregistered, conn);
-        conn->state = CONN_REGISTERED;
-        conn_list_append(&conns->registered, conn);
-
+        conn_set_state(conn, CONN_REGISTERED);
         conn->timer = sd_event_source_disable_unref(conn->timer);
         conn->node = node;
         memcpy(conn->head, answer, n_answer);
         conn->n_head = (uint8_t)n_answer;
         conn->n_head_sent = 0;
         conn->has_answer = true;
-        free(conn->in);
-        conn->in = NULL;
+        conn_forget_input(conn);
         return 0;
+}
+
+int conns_adopt(Conns *conns, int *fd, uint16_t port, Node *node, Conn **ret) {
+        SocketAddress peer = { 0 };
+        socklen_t n = sizeof peer;
+        Conn *conn;
+        int r;
+
+        /* One that has just been reset has no peer any more: then the loop sees its end. */
+        if (getpeername(*fd, &peer.sa, &n) < 0)
+                peer = (SocketAddress){ 0 };
+        conn = conn_new(conns, fd, CONN_EPMD, port, &peer);
+        if (!conn)
+                return -ENOMEM;
+        r = conn_watch(conn, EPOLLIN);
+        if (r < 0) {
+                conn_finish(conn);
+                return r;
+        }
+        conn_set_state(conn, CONN_REGISTERED);
+        conn->node = node;
+        *ret = conn;
+        return 0;
+}
+
+void conn_set_stored(Conn *conn, FdstoreEntry *entry) {
+        conn->stored = entry;
+}
+
+FdstoreEntry *conn_stored(const Conn *conn) {
+        return conn->stored;
 }
 
 bool conn_is_unanswered(const Conn *conn) {
@@ -574,17 +646,113 @@ static void conn_on_ended(Conn *conn) {
         assert(conn->state == CONN_FINISHED);
 }
 
-/* EOF, an error, or any byte: a registered node has nothing to say. */
-bool conn_has_ended(const Conn *conn) {
+/* EOF, an error, or any byte: whoever has made his request has nothing to say. */
+static bool conn_peeks_end(const Conn *conn) {
         uint8_t byte;
         ssize_t n;
 
-        if (conn->state != CONN_REGISTERED)
-                return conn->state == CONN_FINISHED;
         do
                 n = recv(conn->fd, &byte, 1, MSG_PEEK);
         while (n < 0 && errno == EINTR);
         return !(n < 0 && errno == EAGAIN);
+}
+
+bool conn_has_ended(const Conn *conn) {
+        if (conn->state != CONN_REGISTERED)
+                return conn->state == CONN_FINISHED;
+        return conn_peeks_end(conn);
+}
+
+/* --- held, and streams ------------------------------------------------------------------------ */
+
+static void conn_forget_input(Conn *conn) {
+        free(conn->in);
+        conn->in = NULL;
+        conn->n_in = 0;
+}
+
+/* The client has gone, or its time is up: whoever waits for it is told. */
+static void conn_on_left(Conn *conn) {
+        if (conn->state == CONN_HELD)
+                conn->holder.on_left(conn->holder.userdata, conn);
+        else if (conn->state == CONN_STREAMING)
+                conn->stream.on_left(conn->stream.userdata, conn);
+        conn_finish(conn);
+}
+
+int conn_hold(Conn *conn, const ConnHolder *holder) {
+        int r;
+
+        assert(conn->state == CONN_READING);
+        r = conn_watch(conn, EPOLLIN);
+        if (r < 0)
+                return r;
+        conn->timer = sd_event_source_disable_unref(conn->timer);
+        conn->holder = *holder;
+        conn_forget_input(conn);
+        conn_set_state(conn, CONN_HELD);
+        return 0;
+}
+
+int conn_stream_begin(Conn *conn, const ConnStream *stream) {
+        int r;
+
+        assert(conn->state == CONN_READING || conn->state == CONN_HELD);
+        r = conn_watch(conn, EPOLLIN);
+        if (r < 0)
+                return r;
+        conn->timer = sd_event_source_disable_unref(conn->timer);
+        conn->stream = *stream;
+        conn_forget_input(conn);
+        conn_set_state(conn, CONN_STREAMING);
+        return 0;
+}
+
+bool conn_stream_is_idle(const Conn *conn) {
+        return !conn->blob;
+}
+
+/* What cannot be watched is cut, which the loop sees as its end. */
+static void conn_stream_want_room(Conn *conn) {
+        if (conn_watch(conn, EPOLLIN | EPOLLOUT) < 0 || conn_arm_timer(conn) < 0)
+                shutdown(conn->fd, SHUT_RDWR);
+}
+
+/* Sent from the loop, so that nothing happens to the one who calls while he does. */
+void conn_stream_send(Conn *conn, Blob *blob) {
+        assert(conn->state == CONN_STREAMING && !conn->blob);
+        conn->blob = blob;
+        conn->n_blob_sent = 0;
+        conn->n_head = conn->n_head_sent = 0;
+        conn->began_usec = conn->active_usec = conns_now(conn->conns);
+        conn_stream_want_room(conn);
+}
+
+static void conn_stream_rest(Conn *conn) {
+        conn->blob = blob_unref(conn->blob);
+        conn->timer = sd_event_source_disable_unref(conn->timer);
+        if (conn_watch(conn, EPOLLIN) < 0)
+                conn_on_left(conn);
+        else
+                conn->stream.on_idle(conn->stream.userdata, conn);
+}
+
+static void conn_on_stream_ready(Conn *conn) {
+        int r;
+
+        if (conn_peeks_end(conn)) {
+                conn_on_left(conn);
+                return;
+        }
+        if (!conn->blob)
+                return;
+        r = conn_send(conn, 0);
+        if (r < 0)
+                conn_on_left(conn);
+        else if (r > 0)
+                conn_stream_rest(conn);
+        else
+                conn_stream_want_room(conn);
 }
 
 ConnWait *conn_wait(Conn *conn) {
@@ -664,6 +832,16 @@ ConnKind conn_kind(const Conn *conn) {
 
 int conn_fd(const Conn *conn) {
         return conn->fd;
+}
+
+int conn_get_peer_uid(const Conn *conn, uid_t *ret) {
+        struct ucred credentials;
+        socklen_t n = sizeof credentials;
+
+        if (getsockopt(conn->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &n) < 0)
+                return -errno;
+        *ret = credentials.uid;
+        return 0;
 }
 
 const struct sockaddr *conn_peer(const Conn *conn) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Knows which fields a node's record has. PROTOCOL.md lists them. */
+/* Knows which fields the records of nodes, ended registrations and refusals have. PROTOCOL.md lists them. */
 
 #include "serve/records.h"
 
@@ -9,12 +9,48 @@ static void put_string(ControlBuffer *buffer, ControlTag tag, const char *text) 
         control_put_text(buffer, tag, text, strlen(text));
 }
 
-static void put_node(ControlBuffer *buffer, const Node *node) {
+static void put_announced(ControlBuffer *buffer, const Node *node) {
+        const char *announced = node_announced_to_string(node->facts.announced), *key, *value;
+        size_t offset = 0;
+
+        if (announced)
+                put_string(buffer, CONTROL_TAG_ANNOUNCED, announced);
+        if (node->profile.host)
+                put_string(buffer, CONTROL_TAG_HOST, node->profile.host);
+        while (node_profile_next(&node->profile, &offset, &key, &value))
+                control_put_pair(buffer, key, value);
+}
+
+static void put_owner(ControlBuffer *buffer, const Node *node) {
+        char address[ADDRESS_TEXT_MAX];
+
+        if (node->peer.uid != NODE_UID_UNKNOWN)
+                control_put_u32(buffer, CONTROL_TAG_UID, node->peer.uid);
+        if (node->unit)
+                put_string(buffer, CONTROL_TAG_UNIT, node->unit);
+        if (node->unit_pid > 0)
+                control_put_u32(buffer, CONTROL_TAG_UNIT_PID, (uint32_t)node->unit_pid);
+        if (node->listener.cookie == 0)
+                return;
+        control_put_u64(buffer, CONTROL_TAG_LISTENER, node->listener.cookie);
+        put_string(buffer, CONTROL_TAG_LISTENER_ADDRESS, address_format(&node->listener.address, address));
+}
+
+static void put_state(ControlBuffer *buffer, const Node *node) {
+        put_string(buffer, CONTROL_TAG_STATE, node_state_to_string(node->state));
+        put_string(buffer, CONTROL_TAG_STATE_SOURCE, node_source_to_string(node->state_source));
+        control_put_u64(buffer, CONTROL_TAG_STATE_SINCE, node->state_since_usec);
+        if (node->facts.is_awaited)
+                control_put_u8(buffer, CONTROL_TAG_AWAITED, 1);
+        if (node->is_helper)
+                control_put_u8(buffer, CONTROL_TAG_HELPER, 1);
+}
+
+void records_put_node_fields(ControlBuffer *buffer, const Node *node) {
         char scope[ADDRESS_TEXT_MAX];
 
-        control_put_record_begin(buffer, CONTROL_NODE_RECORD);
         control_put_text(buffer, CONTROL_TAG_NAME, node->info.name, node->info.n_name);
-        put_string(buffer, CONTROL_TAG_STATE, node_state_to_string(node->state));
+        put_state(buffer, node);
         control_put_u16(buffer, CONTROL_TAG_PORT, node->info.port);
         control_put_u8(buffer, CONTROL_TAG_TYPE, node->info.type);
         control_put_u8(buffer, CONTROL_TAG_PROTOCOL, node->info.protocol);
@@ -23,19 +59,47 @@ static void put_node(ControlBuffer *buffer, const Node *node) {
         control_put_u32(buffer, CONTROL_TAG_CREATION, node->creation);
         control_put_u64(buffer, CONTROL_TAG_SINCE, node->since_usec);
         put_string(buffer, CONTROL_TAG_SCOPE, address_format(&node->scope, scope));
-        if (node->peer.uid != NODE_UID_UNKNOWN)
-                control_put_u32(buffer, CONTROL_TAG_UID, node->peer.uid);
-        if (node->unit)
-                put_string(buffer, CONTROL_TAG_UNIT, node->unit);
-        if (node->listener.cookie != 0)
-                control_put_u64(buffer, CONTROL_TAG_LISTENER, node->listener.cookie);
+        put_owner(buffer, node);
+        put_announced(buffer, node);
+}
+
+void records_put_node(ControlBuffer *buffer, const Node *node) {
+        control_put_record_begin(buffer, CONTROL_NODE_RECORD);
+        records_put_node_fields(buffer, node);
+        control_put_record_end(buffer);
+}
+
+void records_put_tenure(ControlBuffer *buffer, ControlKind kind, const Node *node, const char *how, const char *by) {
+        control_put_record_begin(buffer, kind);
+        records_put_tenure_fields(buffer, node, how, by);
+        control_put_record_end(buffer);
+}
+
+void records_put_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how, const char *by) {
+        records_put_node_fields(buffer, node);
+        control_put_u64(buffer, CONTROL_TAG_UNTIL, node->until_usec);
+        put_string(buffer, CONTROL_TAG_HOW, how);
+        if (by)
+                put_string(buffer, CONTROL_TAG_BY, by);
+}
+
+void records_put_refused(ControlBuffer *buffer, const Refused *refused) {
+        control_put_record_begin(buffer, CONTROL_REFUSAL_RECORD);
+        control_put_text(buffer, CONTROL_TAG_NAME, refused->name, refused->n_name);
+        control_put_u64(buffer, CONTROL_TAG_AT, refused->at_usec);
+        put_string(buffer, CONTROL_TAG_REASON, refusal_to_string(refused->reason));
+        control_put_u16(buffer, CONTROL_TAG_PORT, refused->port);
+        if (refused->uid != NODE_UID_UNKNOWN)
+                control_put_u32(buffer, CONTROL_TAG_UID, refused->uid);
+        if (refused->unit)
+                put_string(buffer, CONTROL_TAG_UNIT, refused->unit);
         control_put_record_end(buffer);
 }
 
 void records_put(ControlBuffer *buffer, const Registry *registry) {
         control_put_answer_head(buffer);
         for (Node *node = registry_newest(registry); node; node = node->older)
-                put_node(buffer, node);
+                records_put_node(buffer, node);
         control_put_record_begin(buffer, CONTROL_END);
         control_put_record_end(buffer);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The nodes as records of the control protocol. */
+/* Nodes, ended registrations and refusals as records of the control protocol. */
 #pragma once
 
 #include "core/control.h"
@@ -14,6 +14,8 @@ void records_put_node_fields(ControlBuffer *buffer, const Node *node);
 /* A registration that has ended, as a record of `kind` (CONTROL_TENURE_RECORD, CONTROL_GONE_RECORD). `by` may be
  * NULL. */
 void records_put_tenure(ControlBuffer *buffer, ControlKind kind, const Node *node, const char *how, const char *by);
+/* Its fields between _begin and _end of whatever record. */
+void records_put_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how, const char *by);
 void records_put_refused(ControlBuffer *buffer, const Refused *refused);
 
 /* A whole answer: head, a CONTROL_NODE_RECORD for each node (newest first), CONTROL_END. Errors stick to the
