@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows the options, the variables and what stands for what is not given. Does not act on them.
+ * Knows the options, the variables, what stands for what is not given, and what of all that is in force. Does not act
+ * on it, and does not know how files are read (config_file).
  *
  * The trap: EPMD's variables are part of every node's environment; a bad value in one must be told, not
- * taken for something else.
+ * taken for something else. And a service must not end for it: a restart would find the same value.
  */
 
 #include "config.h"
@@ -11,16 +12,11 @@
 #include <assert.h>
 #include <getopt.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <systemd/sd-id128.h>
-
-#define PACKET_TIMEOUT_SEC 60
-#define HOLD_SEC 5
-#define HISTORY_DAYS 30
-#define HISTORY_ROWS 50000
-#define HISTORY_PER_NAME 100
 
 const char config_help[] =
         "Usage: rollcalld [OPTION]...\n"
@@ -31,6 +27,11 @@ const char config_help[] =
         "  --port PORT               the port [$ERL_EPMD_PORT, else 4369]\n"
         "  --epmd-address LIST       as ERL_EPMD_ADDRESS: these addresses and loopback\n"
         "  --control PATH            the control socket, or 'none'\n"
+        "\n"
+        "What it reads\n"
+        "  --config FILE             settings, and those in FILE.d; or 'none' [" CONFIG_FILE "]\n"
+        "  --check-config            say what is wrong with them; exit status 0: nothing, 1: something\n"
+        "  --dump-config             print the settings in force, and where they come from\n"
         "\n"
         "What it keeps\n"
         "  --state FILE              the registry; an error if another daemon has it\n"
@@ -45,6 +46,7 @@ const char config_help[] =
         "  --list-from NETWORK       who may list all names; may be repeated [local]\n"
         "  --max-nodes-per-uid N     registrations of one user [half of what the daemon can hold]\n"
         "  --packet-timeout SECONDS  silence after which a connection is closed [60]\n"
+        "  --hold SECONDS            how long a newcomer waits for a holder that is going [5]\n"
         "  --relaxed-command-check   allow KILL while nodes live, and STOP\n"
         "  --delay-accept SECONDS    rest after each accepted connection (for tests of clients)\n"
         "  --delay-write SECONDS     rest before each answer (for tests of clients)\n"
@@ -59,6 +61,10 @@ const char config_help[] =
 
 enum {
         OPTION_LISTEN = 256,
+        OPTION_CONFIG,
+        OPTION_CHECK_CONFIG,
+        OPTION_DUMP_CONFIG,
+        OPTION_HOLD,
         OPTION_PORT,
         OPTION_EPMD_ADDRESS,
         OPTION_CONTROL,
@@ -85,6 +91,10 @@ static const struct option options[] = {
         { "port", required_argument, NULL, OPTION_PORT },
         { "epmd-address", required_argument, NULL, OPTION_EPMD_ADDRESS },
         { "control", required_argument, NULL, OPTION_CONTROL },
+        { "config", required_argument, NULL, OPTION_CONFIG },
+        { "check-config", no_argument, NULL, OPTION_CHECK_CONFIG },
+        { "dump-config", no_argument, NULL, OPTION_DUMP_CONFIG },
+        { "hold", required_argument, NULL, OPTION_HOLD },
         { "state", required_argument, NULL, OPTION_STATE },
         { "state-if-free", required_argument, NULL, OPTION_STATE_IF_FREE },
         { "no-state", no_argument, NULL, OPTION_NO_STATE },
@@ -107,59 +117,66 @@ static const struct option options[] = {
         { NULL, 0, NULL, 0 },
 };
 
-/* What the command line says and cannot be stored at once, since a later option may bear on it. */
+/* Addresses: what they mean depends on the port, which may be given later. */
 typedef struct Words {
         const char **listen; /* owned; the words are not */
         size_t n_listen;
-        bool has_lookup_from, has_list_from;
 } Words;
 
 static void words_done(Words *words) {
         free(words->listen);
 }
 
-static int complain(const char *what, const char *value, const char *expected) {
-        fprintf(stderr, "rollcalld: %s '%s' is not %s\n", what, value, expected);
+/* Always -EINVAL. */
+static int config_complain(Config *config, const char *format, ...) PRINTF_LIKE(2, 3);
+static int config_complain(Config *config, const char *format, ...) {
+        _cleanup_(freep) char *text = NULL;
+        va_list arguments;
+        int r;
+
+        va_start(arguments, format);
+        r = vasprintf(&text, format, arguments);
+        va_end(arguments);
+        if (r < 0)
+                text = NULL;
+        if (config->is_service)
+                problems_add_error(&config->problems, "%s", text ? text : "out of memory");
+        else
+                fprintf(stderr, "rollcalld: %s\n", text ? text : "out of memory");
         return -EINVAL;
 }
 
-/* A whole number within bounds, and nothing else. */
-static int parse_number(const char *what, const char *text, unsigned long least, unsigned long most,
+static int complain(Config *config, const char *what, const char *value, const char *expected) {
+        return config_complain(config, "%s '%s' is not %s", what, value, expected);
+}
+
+/* What was told of a service is left out, and the next one is looked at. */
+static int forgive(const Config *config, int r) {
+        return r == -EINVAL && config->is_service ? 0 : r;
+}
+
+static int parse_number(Config *config, const char *what, const char *text, unsigned long least, unsigned long most,
                         unsigned long *ret) {
         char expected[64];
-        unsigned long value = 0;
 
+        if (setting_parse_number(text, least, most, ret) == 0)
+                return 0;
         snprintf(expected, sizeof expected, "a whole number from %lu to %lu", least, most);
-        if (!*text || strlen(text) > 10 || strspn(text, "0123456789") != strlen(text))
-                return complain(what, text, expected);
-        value = strtoul(text, NULL, 10);
-        if (value < least || value > most)
-                return complain(what, text, expected);
-        *ret = value;
-        return 0;
+        return complain(config, what, text, expected);
 }
 
-static int parse_days(const char *text, unsigned *ret) {
+static int parse_unsigned(Config *config, const char *what, const char *text, unsigned *ret) {
         unsigned long value;
-        int r = parse_number("--history-days", text, 1, 36500, &value);
+        int r = parse_number(config, what, text, 0, INT_MAX, &value);
 
         if (r == 0)
                 *ret = (unsigned)value;
         return r;
 }
 
-static int parse_unsigned(const char *what, const char *text, unsigned long least, unsigned *ret) {
+static int parse_port(Config *config, const char *what, const char *text, uint16_t *ret) {
         unsigned long value;
-        int r = parse_number(what, text, least, INT_MAX, &value);
-
-        if (r == 0)
-                *ret = (unsigned)value;
-        return r;
-}
-
-static int parse_port(const char *what, const char *text, uint16_t *ret) {
-        unsigned long value;
-        int r = parse_number(what, text, 1, UINT16_MAX, &value);
+        int r = parse_number(config, what, text, 1, UINT16_MAX, &value);
 
         if (r == 0)
                 *ret = (uint16_t)value;
@@ -169,43 +186,20 @@ static int parse_port(const char *what, const char *text, uint16_t *ret) {
 static int replace_string(char **string, const char *value) {
         char *copy = strdup(value);
 
-        if (!copy) {
-                fprintf(stderr, "rollcalld: out of memory\n");
-                return -EINVAL;
-        }
+        if (!copy)
+                return -ENOMEM;
         free(*string);
         *string = copy;
         return 0;
 }
 
 static int set_state(Config *config, StateMode mode, const char *path) {
-        if (config->state_mode != STATE_DEFAULT) {
-                fprintf(stderr, "rollcalld: --state, --state-if-free and --no-state exclude each other\n");
-                return -EINVAL;
-        }
+        if (config->state_mode != STATE_DEFAULT)
+                return config_complain(config, "--state, --state-if-free and --no-state exclude each other");
+        if (path && !*path)
+                return complain(config, "The registry file", path, "a path");
         config->state_mode = mode;
-        if (!path)
-                return 0;
-        if (!*path)
-                return complain("The registry file", path, "a path");
-        return replace_string(&config->state_path, path);
-}
-
-static int set_log_level(Config *config, const char *word) {
-        static const struct {
-                const char *word;
-                int priority;
-        } levels[] = {
-                { "error", LOG_ERR },     { "warning", LOG_WARNING }, { "notice", LOG_NOTICE },
-                { "info", LOG_INFO },     { "debug", LOG_DEBUG },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(levels); i++)
-                if (strcmp(levels[i].word, word) == 0) {
-                        config->settings.log_priority = levels[i].priority;
-                        return 0;
-                }
-        return complain("--log-level", word, "error, warning, notice, info or debug");
+        return path ? replace_string(&config->state_path, path) : 0;
 }
 
 static int set_log_format(Config *config, const char *word) {
@@ -220,13 +214,7 @@ static int set_log_format(Config *config, const char *word) {
                         config->log_format = (LogFormat)i;
                         return 0;
                 }
-        return complain("--log-format", word, "auto, journal, plain, epmd or syslog");
-}
-
-static int add_network(AccessList *list, const char *option, const char *word) {
-        int r = access_list_add(list, word);
-
-        return r == -EINVAL ? complain(option, word, "'any', 'local', or a network such as 10.0.0.0/8") : r;
+        return complain(config, "--log-format", word, "auto, journal, plain, epmd or syslog");
 }
 
 static int add_listen_word(Words *words, const char *word) {
@@ -239,32 +227,36 @@ static int add_listen_word(Words *words, const char *word) {
         return 0;
 }
 
-static int set_packet_timeout(Config *config, const char *text) {
-        unsigned long value;
-        /* Times CONN_ANSWER_TIMES it must stay a sensible point in time. */
-        int r = parse_number("--packet-timeout", text, 1, 1000000, &value);
+/* A setting that the files may have, too. */
+static int set_setting(Config *config, SettingId id, const char *option, const char *value) {
+        _cleanup_(freep) char *why = NULL;
+        int r = *value ? draft_set(&config->source.options, id, value, option, &why)
+                       : complain(config, option, value, setting_get(id)->expected);
 
-        if (r == 0)
-                config->settings.packet_timeout_usec = value * USEC_PER_SEC;
-        return r;
+        return why ? config_complain(config, "%s %s", option, why) : r;
 }
 
 static int set_ready_fd(Config *config, const char *text) {
         unsigned long value;
-        int r = parse_number("--ready-fd", text, 0, INT_MAX, &value);
+        int r = parse_number(config, "--ready-fd", text, 0, INT_MAX, &value);
 
         if (r == 0)
                 config->ready_fd = (int)value;
         return r;
 }
 
-static int set_nodes_per_uid(Config *config, const char *text) {
-        unsigned long value;
-        int r = parse_number("--max-nodes-per-uid", text, 1, INT_MAX, &value);
+static int set_control(Config *config, const char *path) {
+        if (!*path)
+                return complain(config, "--control", path, "a path");
+        config->control_is_explicit = true;
+        return replace_string(&config->control_path, path);
+}
 
-        if (r == 0)
-                config->settings.n_nodes_per_uid_max = value;
-        return r;
+static int set_config_file(Config *config, const char *path) {
+        if (!*path)
+                return complain(config, "--config", path, "a path");
+        config->source.must_exist = true;
+        return replace_string(&config->source.path, path);
 }
 
 static int take_option(Config *config, Words *words, int option, const char *value) {
@@ -272,15 +264,20 @@ static int take_option(Config *config, Words *words, int option, const char *val
         case OPTION_LISTEN:
                 return add_listen_word(words, value);
         case OPTION_PORT:
-                return parse_port("--port", value, &config->port);
+                return parse_port(config, "--port", value, &config->port);
         case OPTION_EPMD_ADDRESS:
                 config->epmd_addresses = value;
                 return 0;
         case OPTION_CONTROL:
-                if (!*value)
-                        return complain("--control", value, "a path");
-                config->control_is_explicit = true;
-                return replace_string(&config->control_path, value);
+                return set_control(config, value);
+        case OPTION_CONFIG:
+                return set_config_file(config, value);
+        case OPTION_CHECK_CONFIG:
+                config->check_config = true;
+                return 0;
+        case OPTION_DUMP_CONFIG:
+                config->dump_config = true;
+                return 0;
         case OPTION_STATE:
                 return set_state(config, STATE_EXPLICIT, value);
         case OPTION_STATE_IF_FREE:
@@ -288,30 +285,30 @@ static int take_option(Config *config, Words *words, int option, const char *val
         case OPTION_NO_STATE:
                 return set_state(config, STATE_NONE, NULL);
         case OPTION_HISTORY_DAYS:
-                return parse_days(value, &config->settings.history_days);
+                return set_setting(config, SETTING_HISTORY_DAYS, "--history-days", value);
         case OPTION_HISTORY_ROWS:
-                return parse_unsigned("--history-rows", value, 1, &config->settings.history_rows);
+                return set_setting(config, SETTING_HISTORY_ROWS, "--history-rows", value);
         case OPTION_HISTORY_PER_NAME:
-                return parse_unsigned("--history-per-name", value, 1, &config->settings.history_per_name);
+                return set_setting(config, SETTING_HISTORY_PER_NAME, "--history-per-name", value);
         case OPTION_LOOKUP_FROM:
-                words->has_lookup_from = true;
-                return add_network(&config->settings.lookup_from, "--lookup-from", value);
+                return set_setting(config, SETTING_LOOKUP_FROM, "--lookup-from", value);
         case OPTION_LIST_FROM:
-                words->has_list_from = true;
-                return add_network(&config->settings.list_from, "--list-from", value);
+                return set_setting(config, SETTING_LIST_FROM, "--list-from", value);
         case OPTION_MAX_NODES_PER_UID:
-                return set_nodes_per_uid(config, value);
+                return set_setting(config, SETTING_NODES_PER_UID, "--max-nodes-per-uid", value);
         case OPTION_PACKET_TIMEOUT:
-                return set_packet_timeout(config, value);
+                return set_setting(config, SETTING_PACKET_TIMEOUT, "--packet-timeout", value);
+        case OPTION_HOLD:
+                return set_setting(config, SETTING_HOLD, "--hold", value);
         case OPTION_RELAXED_COMMAND_CHECK:
                 config->relaxed_command_check = true;
                 return 0;
         case OPTION_DELAY_ACCEPT:
-                return parse_unsigned("--delay-accept", value, 0, &config->delay_accept_sec);
+                return parse_unsigned(config, "--delay-accept", value, &config->delay_accept_sec);
         case OPTION_DELAY_WRITE:
-                return parse_unsigned("--delay-write", value, 0, &config->delay_write_sec);
+                return parse_unsigned(config, "--delay-write", value, &config->delay_write_sec);
         case OPTION_LOG_LEVEL:
-                return set_log_level(config, value);
+                return set_setting(config, SETTING_LOG_LEVEL, "--log-level", value);
         case OPTION_LOG_FORMAT:
                 return set_log_format(config, value);
         case OPTION_READY_FD:
@@ -326,7 +323,6 @@ static int take_option(Config *config, Words *words, int option, const char *val
                 config->version = true;
                 return 0;
         default:
-                /* getopt_long() has said what is wrong. */
                 return -EINVAL;
         }
 }
@@ -348,7 +344,7 @@ static int read_environment(Config *config) {
         }
         config->port = EPMD_PORT;
         config->has_port = port != NULL;
-        return port ? parse_port("ERL_EPMD_PORT", port, &config->port) : 0;
+        return port ? forgive(config, parse_port(config, "ERL_EPMD_PORT", port, &config->port)) : 0;
 }
 
 static int add_listen(Config *config, const ListenAddress *address) {
@@ -383,7 +379,7 @@ static int add_listen_text(Config *config, const char *what, const char *text) {
         ListenAddress address;
 
         if (listen_address_parse(text, config->port, &address) < 0)
-                return complain(what, text, "an address to listen on");
+                return complain(config, what, text, "an address to listen on");
         drop_covered(config, &address);
         return is_covered(config, &address) ? 0 : add_listen(config, &address);
 }
@@ -415,7 +411,7 @@ static int add_epmd_addresses(Config *config) {
         if (!list)
                 return -ENOMEM;
         for (char *word = strtok_r(list, ", ", &rest); word; word = strtok_r(NULL, ", ", &rest)) {
-                int r = add_listen_text(config, "ERL_EPMD_ADDRESS", word);
+                int r = forgive(config, add_listen_text(config, "ERL_EPMD_ADDRESS", word));
 
                 if (r < 0)
                         return r;
@@ -423,19 +419,21 @@ static int add_epmd_addresses(Config *config) {
         return add_loopback(config);
 }
 
+/* Where all that was asked for was bad, a service answers this machine only: what was meant to be narrow must not
+ * become wide (P7). */
 static int settle_listen(Config *config, const Words *words) {
         for (size_t i = 0; i < words->n_listen; i++) {
-                int r = add_listen_text(config, "--listen", words->listen[i]);
+                int r = forgive(config, add_listen_text(config, "--listen", words->listen[i]));
 
                 if (r < 0)
                         return r;
         }
-        config->has_listen = config->n_listen > 0;
-        if (config->n_listen == 0 && config->epmd_addresses)
+        config->has_listen = words->n_listen > 0;
+        if (config->has_listen)
+                return config->n_listen > 0 ? 0 : add_loopback(config);
+        if (config->epmd_addresses)
                 return add_epmd_addresses(config);
-        if (config->n_listen == 0)
-                return add_listen(config, &(ListenAddress){ .port = config->port });
-        return 0;
+        return add_listen(config, &(ListenAddress){ .port = config->port });
 }
 
 /* `format` has two %s: a directory and what is below it. -ENOENT without a directory. */
@@ -510,11 +508,13 @@ static int settle_boot_id(Config *config) {
         const char *passed = getenv("ROLLCALL_BOOT_ID");
         char text[SD_ID128_STRING_MAX];
         sd_id128_t id;
+        int r = 0;
 
-        if (passed) {
-                if (sd_id128_from_string(passed, &id) < 0)
-                        return complain("ROLLCALL_BOOT_ID", passed, "a 128-bit id");
-        } else if (sd_id128_get_boot(&id) < 0)
+        if (passed && sd_id128_from_string(passed, &id) < 0)
+                r = complain(config, "ROLLCALL_BOOT_ID", passed, "a 128-bit id");
+        if (forgive(config, r) < 0)
+                return r;
+        if ((!passed || r < 0) && sd_id128_get_boot(&id) < 0)
                 return 0;
         return replace_string(&config->boot_id, sd_id128_to_string(id, text));
 }
@@ -523,61 +523,91 @@ static int settle_boot_id(Config *config) {
 static int settle_fd_store(Config *config) {
         const char *passed = getenv("ROLLCALL_FD_STORE_MAX");
         unsigned long max;
-        char *end;
+        int r;
 
         if (!passed)
                 return 0;
-        errno = 0;
-        max = strtoul(passed, &end, 10);
-        if (errno != 0 || *end || passed[0] < '0' || passed[0] > '9' || max > 1048576)
-                return complain("ROLLCALL_FD_STORE_MAX", passed, "a number up to 1048576");
+        r = setting_parse_number(passed, 0, 1048576, &max);
+        if (r < 0)
+                return forgive(config, complain(config, "ROLLCALL_FD_STORE_MAX", passed, "a number up to 1048576"));
         config->n_fdstore_max = max;
+        return 0;
+}
+
+static int settle_config_file(Config *config) {
+        ConfigSource *source = &config->source;
+
+        if (!source->must_exist)
+                return replace_string(&source->path, CONFIG_FILE);
+        if (strcmp(source->path, "none") == 0) {
+                free(source->path);
+                source->path = NULL;
+        }
         return 0;
 }
 
 static int settle(Config *config, const Words *words) {
         int r = settle_listen(config, words);
 
-        if (r < 0)
-                return r;
-        if (!words->has_lookup_from)
-                config->settings.lookup_from.is_any = true;
-        r = settle_paths(config);
+        if (r >= 0)
+                r = settle_paths(config);
         if (r >= 0)
                 r = settle_boot_id(config);
-        return r < 0 ? r : settle_fd_store(config);
+        if (r >= 0)
+                r = settle_fd_store(config);
+        if (r >= 0)
+                r = settle_config_file(config);
+        return r < 0 ? r : draft_make_settings(&config->source.options, &config->settings, &config->problems);
 }
 
-int config_parse(Config *config, int argc, char **argv) {
-        _cleanup_(words_done) Words words = { 0 };
+/* What getopt_long() would print. For a short option optind may still be at its word. */
+static int complain_of_option(Config *config, char **argv) {
+        if (!config->is_service)
+                return -EINVAL; /* it has printed it */
+        if (optopt > 0 && optopt < 256)
+                return config_complain(config, "there is no option -%c, or it lacks its value", optopt);
+        return config_complain(config, "'%s' is no option, or its value is missing or none it takes", argv[optind - 1]);
+}
+
+static int read_options(Config *config, Words *words, int argc, char **argv) {
         int option, r;
 
-        *config = (Config){
-                .settings = {
-                        .packet_timeout_usec = PACKET_TIMEOUT_SEC * USEC_PER_SEC,
-                        .hold_usec = HOLD_SEC * USEC_PER_SEC,
-                        .history_days = HISTORY_DAYS,
-                        .history_rows = HISTORY_ROWS,
-                        .history_per_name = HISTORY_PER_NAME,
-                        .names_with_helpers = true,
-                        .log_priority = LOG_INFO,
-                },
-                .ready_fd = -1,
-        };
         optind = 0; /* from the beginning, whatever was parsed before */
+        opterr = !config->is_service;
         while ((option = getopt_long(argc, argv, "dhV", options, NULL)) >= 0) {
-                r = take_option(config, &words, option, optarg);
-                if (r < 0)
+                r = option == '?' ? complain_of_option(config, argv) : take_option(config, words, option, optarg);
+                if (forgive(config, r) < 0)
                         return r;
         }
         if (config->help || config->version)
                 return 0;
-        if (optind < argc)
-                return complain("The argument", argv[optind], "an option");
-        r = read_environment(config);
-        if (r < 0)
+        for (; optind < argc; optind++) {
+                r = complain(config, "The argument", argv[optind], "an option");
+                if (forgive(config, r) < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static void config_say_why(Config *config, const Problems *problems);
+
+int config_parse(Config *config, int argc, char **argv) {
+        _cleanup_(words_done) Words words = { 0 };
+        int r;
+
+        *config = (Config){
+                .is_service = getenv("NOTIFY_SOCKET") || getenv("LISTEN_PID"),
+                .ready_fd = -1,
+        };
+        r = read_options(config, &words, argc, argv);
+        if (r < 0 || config->help || config->version)
                 return r;
-        return settle(config, &words);
+        r = read_environment(config);
+        if (r >= 0)
+                r = settle(config, &words);
+        if (r >= 0)
+                config_say_why(config, NULL);
+        return r;
 }
 
 void config_done(Config *config) {
@@ -586,5 +616,82 @@ void config_done(Config *config) {
         free(config->state_path);
         free(config->boot_id);
         settings_done(&config->settings);
+        config_source_done(&config->source);
+        config_files_done(&config->files);
+        problems_done(&config->problems);
         *config = (Config){ .ready_fd = -1 };
+}
+
+/* --- what is in force ------------------------------------------------------------------------------- */
+
+/* `problems`: those of the files, or NULL. */
+static void config_say_why(Config *config, const Problems *problems) {
+        size_t n_options = config->problems.n_errors, n_files = problems ? problems->n_errors : 0;
+        const char *first = problems_first_error(n_files > 0 && n_options == 0 ? problems : &config->problems);
+
+        config->reason[0] = 0;
+        if (n_options + n_files == 1)
+                snprintf(config->reason, sizeof config->reason, "configuration: %s", first ? first : "1 error");
+        else if (n_options + n_files > 1)
+                snprintf(config->reason, sizeof config->reason, "configuration: %zu errors, the first: %s",
+                         n_options + n_files, first ? first : "out of memory");
+}
+
+const char *config_degraded_reason(const Config *config) {
+        return config->reason[0] ? config->reason : NULL;
+}
+
+void config_adopt(Config *config, ConfigLoad *load) {
+        Settings settings = config->settings;
+        ConfigFiles files = config->files;
+
+        config->settings = load->settings;
+        config->files = load->files;
+        load->settings = settings;
+        load->files = files;
+        config_say_why(config, &load->problems);
+}
+
+void config_decline(Config *config, const ConfigLoad *load) {
+        config_say_why(config, &load->problems);
+}
+
+/* --- for those who ask ------------------------------------------------------------------------------ */
+
+static void print_problems(const Problems *problems) {
+        for (size_t i = 0; i < problems->n_kept; i++)
+                fprintf(stderr, "%s%s\n", problems->kept[i].is_error ? "" : "warning: ", problems->kept[i].text);
+        if (problems->n_errors + problems->n_warnings > problems->n_kept)
+                fprintf(stderr, "and %zu more\n", problems->n_errors + problems->n_warnings - problems->n_kept);
+}
+
+static ConfigLoad *load_and_print_problems(const Config *config) {
+        ConfigLoad *load = config_load_new(&config->source);
+
+        if (load)
+                print_problems(&load->problems);
+        else
+                fprintf(stderr, "rollcalld: %s\n", strerror(ENOMEM));
+        return load;
+}
+
+int config_check(const Config *config) {
+        _cleanup_(config_load_freep) ConfigLoad *load = load_and_print_problems(config);
+
+        return load && load->problems.n_errors == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int config_dump(const Config *config) {
+        _cleanup_(config_load_freep) ConfigLoad *load = load_and_print_problems(config);
+
+        if (!load)
+                return EXIT_FAILURE;
+        puts("# The settings in force, and where each comes from; see rollcall.conf(5).");
+        for (size_t i = 0; i < load->files.n_paths; i++)
+                printf("# read: %s\n", load->files.paths[i]);
+        if (load->files.n_paths == 0)
+                puts("# no file was read");
+        putchar('\n');
+        draft_print(&load->draft, stdout);
+        return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

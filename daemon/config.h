@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The daemon's settings: from the command line and the environment. */
+/* All that the daemon is told: by the command line, the environment and the configuration files. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "config_load.h"
 #include "log.h"
 #include "serve/sockets.h"
 #include "settings.h"
@@ -18,7 +19,12 @@ typedef enum StateMode {
 } StateMode;
 
 typedef struct Config {
-        bool help, version;
+        bool help, version, check_config, dump_config;
+
+        /* A service (of systemd) with a bad option or variable serves without it, and says so; else it is told at
+         * once and nothing is started. */
+        bool is_service;
+        Problems problems; /* what was bad in the options and the environment of a service */
 
         ListenAddress *listen; /* owned; empty: every address */
         size_t n_listen;
@@ -33,7 +39,12 @@ typedef struct Config {
         char *boot_id;    /* owned; NULL: unknown */
         size_t n_fdstore_max; /* connections that systemd keeps for us; 0: none */
 
-        Settings settings; /* what may change while the daemon runs */
+        /* What may change while the daemon runs: at first as the options say, from config_adopt() on also as the
+         * files say. */
+        Settings settings;
+        ConfigSource source;
+        ConfigFiles files; /* that are in force */
+        char reason[512];  /* config_degraded_reason() */
 
         bool relaxed_command_check;
         unsigned delay_accept_sec, delay_write_sec;
@@ -44,9 +55,22 @@ typedef struct Config {
 } Config;
 
 /* 0, or -EINVAL after one line on stderr that says what is wrong. `config` is to be given to config_done()
- * either way. */
+ * either way. Reads no file. */
 int config_parse(Config *config, int argc, char **argv);
 void config_done(Config *config);
+
+/* Puts what was read into force, as far as it was good; `load` gets what was before. What was bad is the reason
+ * for which the daemon is degraded. */
+void config_adopt(Config *config, ConfigLoad *load);
+/* What was read is bad: all stays as it is, but for the reason for which the daemon is degraded. */
+void config_decline(Config *config, const ConfigLoad *load);
+/* What is wrong with the configuration, in words; NULL: nothing. Good until the next of the two above. */
+const char *config_degraded_reason(const Config *config);
+
+/* Acts for --check-config and --dump-config: reads the files as the service would, prints, returns the exit
+ * status. */
+int config_check(const Config *config);
+int config_dump(const Config *config);
 
 /* What --help prints. */
 extern const char config_help[];

@@ -104,10 +104,13 @@ static int open_socket(const char *path) {
         return TAKE_FD(fd);
 }
 
-void log_init(LogFormat format, int max_priority, int debug) {
+void log_set_level(int max_priority, int debug) {
         state.max_priority = debug ? LOG_DEBUG : max_priority;
         state.debug = state.max_priority == LOG_DEBUG && debug == 0 ? 1 : debug;
+}
 
+void log_init(LogFormat format, int max_priority, int debug) {
+        log_set_level(max_priority, debug);
         if (format == LOG_FORMAT_AUTO)
                 format = stderr_is_journal() ? LOG_FORMAT_JOURNAL : LOG_FORMAT_PLAIN;
         if (format == LOG_FORMAT_JOURNAL)
@@ -174,6 +177,10 @@ static void entry_add_fields(Entry *entry, const LogFields *fields) {
                 entry_add(entry, "NODE_UNIT", fields->unit);
         if (fields->peer)
                 entry_add(entry, "PEER", fields->peer);
+        if (fields->uid)
+                entry_add(entry, "NODE_UID", fields->uid);
+        if (fields->reservation)
+                entry_add(entry, "RESERVATION", fields->reservation);
 }
 
 static void send_datagram(const char *text, size_t n_text) {

@@ -52,17 +52,22 @@ typedef enum LogEvent {
 
 /* Opens what the format needs. `debug` 0: up to LOG_INFO; 1: LOG_DEBUG; 2: with hex dumps. */
 void log_init(LogFormat format, int max_priority, int debug);
+/* As log_init() has them; also later. */
+void log_set_level(int max_priority, int debug);
 void log_done(void);
 bool log_is_debug(void);
 int log_debug_level(void);
 
-/* Facts that go into fields of their own: NODE=, PORT=, NODE_UNIT=, PEER=. NULL or 0: absent. */
+/* Facts that go into fields of their own: NODE=, PORT=, NODE_UNIT=, PEER=, NODE_UID=, RESERVATION=. NULL or 0:
+ * absent. */
 typedef struct LogFields {
         const char *node;
         size_t n_node; /* bytes; 0 with a node: strlen() */
         uint16_t port;
         const char *unit;
         const char *peer;
+        const char *uid;         /* in digits */
+        const char *reservation; /* its label */
 } LogFields;
 
 void log_event(int priority, LogEvent event, const LogFields *fields, const char *format, ...)

@@ -10,7 +10,7 @@
 
 #define EXIT_USAGE 2
 
-static int run(const Config *config) {
+static int run(Config *config) {
         _cleanup_(server_freep) Server *server = NULL;
         int r;
 
@@ -31,6 +31,10 @@ int main(int argc, char **argv) {
                 fputs(config_help, stdout);
         else if (config.version)
                 puts("rollcalld " PACKAGE_VERSION);
+        else if (config.check_config)
+                status = config_check(&config);
+        else if (config.dump_config)
+                status = config_dump(&config);
         else
                 status = run(&config);
         log_done();

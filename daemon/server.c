@@ -20,6 +20,7 @@
 #include "core/creation.h"
 #include "herald.h"
 #include "log.h"
+#include "reload.h"
 #include "serve/acceptor.h"
 #include "serve/conn.h"
 #include "serve/inquiry.h"
@@ -45,7 +46,10 @@
 #define STOP_PATIENCE_USEC (3 * USEC_PER_SEC)
 
 struct Server {
-        const Config *config;
+        Config *config;
+        size_t n_conns_max;
+        Reload *reload;
+        bool is_reloading; /* the service manager waits for the end of it */
         sd_event *event;
         Herald *herald;
         ListenSockets sockets;
@@ -204,10 +208,12 @@ static void server_describe(void *userdata, char *text, size_t n_text) {
         size_t n_nodes = registry_n_nodes(server->registry);
         size_t n_awaited = registry_n_awaited(server->registry);
         const char *reason = ledger_degraded_reason(server->ledger);
+        const char *config_reason = config_degraded_reason(server->config);
         char evidence[160];
 
-        snprintf(text, n_text, "%s%s%s%zu node%s, %zu awaited; evidence: %s", reason ? "DEGRADED, " : "",
-                 reason ? reason : "", reason ? "; " : "", n_nodes, n_nodes == 1 ? "" : "s", n_awaited,
+        snprintf(text, n_text, "%s%s%s%s%s%zu node%s, %zu awaited; evidence: %s",
+                 reason || config_reason ? "DEGRADED, " : "", reason ? reason : "", reason ? "; " : "",
+                 config_reason ? config_reason : "", config_reason ? "; " : "", n_nodes, n_nodes == 1 ? "" : "s", n_awaited,
                  vigil_describe_evidence(server->vigil, evidence, sizeof evidence));
 }
 
@@ -248,6 +254,39 @@ static void server_on_change(void *userdata) {
         herald_note_change(server->herald);
 }
 
+/* --- the configuration -------------------------------------------------------------------------- */
+
+static RegistryLimits server_limits(const Server *server) {
+        size_t n_per_uid = server->config->settings.n_nodes_per_uid_max;
+
+        return (RegistryLimits){
+                .n_nodes_max = server->n_conns_max,
+                .n_nodes_per_uid_max = n_per_uid ? n_per_uid : server->n_conns_max / 2,
+        };
+}
+
+/* What may change while the daemon runs; at the start there is nobody yet to be told. */
+static void server_apply_settings(Server *server) {
+        const Settings *settings = &server->config->settings;
+        RegistryLimits limits = server_limits(server);
+
+        log_set_level(settings->log_priority, server->config->debug);
+        if (!server->mapper)
+                return;
+        registry_set_rules(server->registry, &settings->rules, &limits);
+        server->operator_parts.n_nodes_per_uid_max = limits.n_nodes_per_uid_max;
+        conns_set_packet_timeout(server->conns, settings->packet_timeout_usec);
+}
+
+static void server_on_config(void *userdata) {
+        Server *server = userdata;
+
+        server_apply_settings(server);
+        if (server->is_reloading)
+                herald_reloaded(server->herald);
+        server->is_reloading = false;
+}
+
 /* --- signals ---------------------------------------------------------------------------------- */
 
 static int server_on_end_signal(sd_event_source *source, const struct signalfd_siginfo *info,
@@ -259,7 +298,8 @@ static int server_on_end_signal(sd_event_source *source, const struct signalfd_s
         return sd_event_exit(server->event, 0);
 }
 
-/* SIGHUP: look again at everything outside that we remember: the file, the kernel, our own sight. */
+/* SIGHUP: look again at everything outside that we remember: the registry file, the kernel, our own sight, the
+ * configuration. */
 static int server_on_reload(sd_event_source *source, const struct signalfd_siginfo *info,
                             void *userdata) {
         Server *server = userdata;
@@ -271,7 +311,8 @@ static int server_on_reload(sd_event_source *source, const struct signalfd_sigin
         vigil_look_again(server->vigil);
         unit_states_look_again(server->unit_states);
         log_info("Looked again at the registry file and at every listening socket");
-        herald_reloaded(server->herald);
+        server->is_reloading = true;
+        reload_start(server->reload);
         return 0;
 }
 
@@ -504,17 +545,11 @@ static void server_seat_operator(Server *server, size_t n_nodes_per_uid_max) {
 }
 
 static int server_build(Server *server) {
-        size_t n_conns_max = count_connections_max(raise_descriptor_limit());
-        RegistryLimits limits = {
-                .n_nodes_max = n_conns_max,
-                .n_nodes_per_uid_max = server->config->settings.n_nodes_per_uid_max
-                                               ? server->config->settings.n_nodes_per_uid_max
-                                               : n_conns_max / 2,
-        };
+        RegistryLimits limits = server_limits(server);
         int r = server_build_state(server, &limits);
 
         if (r >= 0)
-                r = server_build_service(server, n_conns_max);
+                r = server_build_service(server, server->n_conns_max);
         if (r >= 0)
                 r = server_build_mapper(server);
         if (r >= 0)
@@ -526,13 +561,14 @@ static int server_build(Server *server) {
         return 0;
 }
 
-int server_new(Server **ret, const Config *config) {
+int server_new(Server **ret, Config *config) {
         _cleanup_(server_freep) Server *server = calloc(1, sizeof *server);
         int r;
 
         if (!server)
                 return -ENOMEM;
         server->config = config;
+        server->n_conns_max = count_connections_max(raise_descriptor_limit());
         r = server_block_signals();
         if (r >= 0)
                 r = sd_event_new(&server->event);
@@ -540,6 +576,8 @@ int server_new(Server **ret, const Config *config) {
                 r = server_watch_signals(server);
         if (r >= 0)
                 r = herald_new(&server->herald, server->event, server_describe, server);
+        if (r >= 0)
+                r = reload_new(&server->reload, server->event, config, &(ReloadHandler){ server_on_config, server });
         if (r < 0) {
                 log_error("The daemon cannot be set up: %s", strerror(-r));
                 return r;
@@ -574,6 +612,7 @@ Server *server_free(Server *server) {
         if (!server)
                 return NULL;
         listen_sockets_unlink(&server->sockets);
+        reload_free(server->reload);
         server->acceptors = acceptors_free(server->acceptors);
         server_stop_store(server);
         /* Those that are not a second old yet: whoever starts next finds them, too. */

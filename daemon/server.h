@@ -7,8 +7,9 @@
 typedef struct Server Server;
 
 /* Takes or opens the sockets, reads the registry, reconciles it; then every answer is right. 0; negative
- * errno after a line in the log that says what to do. `config` outlives the server. */
-int server_new(Server **ret, const Config *config);
+ * errno after a line in the log that says what to do. `config` outlives the server, which puts into it what the files
+ * say. */
+int server_new(Server **ret, Config *config);
 Server *server_free(Server *server);
 DEFINE_CLEANUP(Server *, server_free)
 

@@ -55,7 +55,7 @@ void conns_take(Conns *conns, int fd, ConnKind kind, uint16_t port, const Socket
 bool conns_shed_oldest(Conns *conns);
 size_t conns_n(const Conns *conns);
 size_t conns_n_max(const Conns *conns);
-/* From now on; connections that wait already keep their deadline. */
+/* For those that come, and for those that are there from their next byte on. */
 void conns_set_packet_timeout(Conns *conns, uint64_t packet_timeout_usec);
 /* Closes those who still read `blob` (P6). */
 void conns_shed_readers_of(Conns *conns, const Blob *blob);
