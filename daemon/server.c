@@ -265,6 +265,15 @@ static RegistryLimits server_limits(const Server *server) {
         };
 }
 
+static void server_tell_operator(Server *server) {
+        OperatorParts *parts = &server->operator_parts;
+
+        parts->n_nodes_per_uid_max = server_limits(server).n_nodes_per_uid_max;
+        parts->config_reason = config_degraded_reason(server->config);
+        parts->config_files = server->config->files.paths;
+        parts->n_config_files = server->config->files.n_paths;
+}
+
 /* What may change while the daemon runs; at the start there is nobody yet to be told. */
 static void server_apply_settings(Server *server) {
         const Settings *settings = &server->config->settings;
@@ -274,8 +283,10 @@ static void server_apply_settings(Server *server) {
         if (!server->mapper)
                 return;
         registry_set_rules(server->registry, &settings->rules, &limits);
-        server->operator_parts.n_nodes_per_uid_max = limits.n_nodes_per_uid_max;
+        server_tell_operator(server);
         conns_set_packet_timeout(server->conns, settings->packet_timeout_usec);
+        store_set_history_bounds(server->store, settings->history_days, settings->history_rows,
+                                 settings->history_per_name);
 }
 
 static void server_on_config(void *userdata) {
@@ -522,7 +533,7 @@ static int server_build_mapper(Server *server) {
         return r;
 }
 
-static void server_seat_operator(Server *server, size_t n_nodes_per_uid_max) {
+static void server_seat_operator(Server *server) {
         server->operator_parts = (OperatorParts){
                 .registry = server->registry,
                 .sockets = &server->sockets,
@@ -540,8 +551,8 @@ static void server_seat_operator(Server *server, size_t n_nodes_per_uid_max) {
                 .counters = &server->counters,
                 .boot_id = server->config->boot_id,
                 .started_usec = now_usec(CLOCK_REALTIME),
-                .n_nodes_per_uid_max = n_nodes_per_uid_max,
         };
+        server_tell_operator(server);
 }
 
 static int server_build(Server *server) {
@@ -556,7 +567,7 @@ static int server_build(Server *server) {
                 r = server_build_desk(server);
         if (r < 0)
                 return r;
-        server_seat_operator(server, limits.n_nodes_per_uid_max);
+        server_seat_operator(server);
         server_load(server);
         return 0;
 }

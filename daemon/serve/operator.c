@@ -113,6 +113,10 @@ static void put_status(ControlBuffer *buffer, const OperatorParts *parts) {
                 put_string(buffer, CONTROL_TAG_BOOT_ID, parts->boot_id);
         if (reason)
                 put_string(buffer, CONTROL_TAG_DEGRADED, reason);
+        if (parts->config_reason)
+                put_string(buffer, CONTROL_TAG_DEGRADED, parts->config_reason);
+        for (size_t i = 0; i < parts->n_config_files; i++)
+                put_string(buffer, CONTROL_TAG_CONFIG_FILE, parts->config_files[i]);
         put_evidence(buffer, parts);
         put_fd_store(buffer, parts->fdstore);
         put_numbers(buffer, parts);

@@ -35,6 +35,9 @@ typedef struct OperatorParts {
         const char *boot_id;       /* or NULL */
         uint64_t started_usec;     /* CLOCK_REALTIME */
         size_t n_nodes_per_uid_max;
+        const char *config_reason; /* what is wrong with the configuration, or NULL */
+        char *const *config_files; /* that are in force */
+        size_t n_config_files;
 } OperatorParts;
 
 /* A request's body that came on the control socket; answers `conn`. */

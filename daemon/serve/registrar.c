@@ -57,11 +57,14 @@ static void log_refusal_by_rule(const Event *event, const Reply *reply, const ch
                 .n_node = event->info.n_name,
                 .port = event->info.port,
                 .unit = event->unit,
+                .reservation = reservation->label,
         };
         char uid[32] = "unknown";
 
-        if (event->peer.uid != NODE_UID_UNKNOWN)
+        if (event->peer.uid != NODE_UID_UNKNOWN) {
                 snprintf(uid, sizeof uid, "%u", event->peer.uid);
+                fields.uid = uid;
+        }
         log_event(LOG_WARNING, LOG_EVENT_NAME_REFUSED, &fields,
                   "%s at port %u is refused to uid %s, unit %s: [reserve %s] keeps it for %s%s", name,
                   event->info.port, uid, event->unit ? event->unit : "unknown", reservation->label,
