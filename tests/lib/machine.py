@@ -17,6 +17,7 @@ import functools
 import os
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -26,10 +27,11 @@ from pathlib import Path
 from lib.epmd_client import EpmdClient
 from lib.netns import entered
 from lib.nodes import ErlangNode
-from lib.process import build_directory, end, wait_for
+from lib.process import build_directory, die_with_parent, end, wait_for
 
 LIB = Path(__file__).resolve().parent
 REGISTRY = "/var/lib/rollcall/registry.db"
+INSIDE = {"HOME": "/root", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 EXAMPLES = LIB.parents[1] / "units" / "examples"
 
 
@@ -84,7 +86,7 @@ class CommandFailed(Exception):
 
 
 class Machine:
-    """One machine.
+    """One machine. Inside, these tests are in /opt/tests.
 
     network   a lib.netns.Namespace to live in; by default one of its own with loopback only (lib.netns.join()
               takes machines, too)
@@ -96,7 +98,7 @@ class Machine:
     def __init__(self, name=None, network=None, rollcall=True, binds=(), prepare=None):
         self.name = name or "m" + uuid.uuid4().hex[:10]
         self.has_rollcall = rollcall
-        self.options = [f"--bind-ro={bind}" for bind in binds]
+        self.options = [f"--bind-ro={bind}" for bind in (f"{LIB.parent}:/opt/tests", *binds)]
         if rollcall:
             self.options.append(f"--bind-ro={installed_tree()}/usr/local:/usr/local")
         self.options.append(f"--network-namespace-path={network.path}" if network else "--private-network")
@@ -195,15 +197,27 @@ class Machine:
 
     def run(self, *argv, check=True, env=None, timeout=60, input=None):
         """A command inside, as root; a CompletedProcess with text. CommandFailed if check and it failed."""
-        variables = {"HOME": "/root", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
         stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         result = subprocess.run(
-            [*self.prefix, *map(str, argv)], env={**variables, **(env or {})}, capture_output=True, text=True, timeout=timeout,
+            [*self.prefix, *map(str, argv)], env={**INSIDE, **(env or {})}, capture_output=True, text=True, timeout=timeout,
             errors="replace", **stdin,
         )
         if check and result.returncode != 0:
             raise CommandFailed(f"{' '.join(map(str, argv))} -> {result.returncode}\n{result.stdout}{result.stderr}")
         return result
+
+    @contextlib.contextmanager
+    def begun(self, *argv):
+        """A command that runs beside the test: a Popen, ended at the latest with the block."""
+        process = subprocess.Popen(
+            [*self.prefix, *map(str, argv)], env=INSIDE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+            preexec_fn=die_with_parent(),
+        )
+        try:
+            yield process
+        finally:
+            end(process)
+            process.stdout.close()
 
     def shell(self, script, **kwargs):
         return self.run("bash", "-c", script, **kwargs)
@@ -269,6 +283,24 @@ class Machine:
             return found["ActiveState"] == "active" and int(found["MainPID"]) not in (0, old)
 
         wait_for(other, "a new rollcalld", 20)
+
+    def n_stored(self):
+        """Descriptors in the service manager's fd store of rollcalld."""
+        return int(self.show("rollcalld.service", "NFileDescriptorStore"))
+
+    def manager_cpu(self):
+        """CPU seconds that its process 1 has used."""
+        fields = Path(f"/proc/{self.leader}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @contextlib.contextmanager
+    def manager_frozen(self):
+        """Its process 1 stopped (SIGSTOP): systemctl waits for ever meanwhile."""
+        os.kill(self.leader, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.leader, signal.SIGCONT)
 
     def journal(self, *args):
         return self.output("journalctl", "--no-pager", "-q", *args)

@@ -11,6 +11,8 @@ A node reads expressions from its stdin and ends when that closes, so none outli
 import os
 import queue
 import shutil
+import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -167,3 +169,15 @@ class ErlangNode:
         if failure[0] is not None and self.process:
             print(f"--- output of {self.name}:\n{self.output()[-5000:]}")
         self.close()
+
+
+def listening_on(address, port=None):
+    """Flags of erl: the distribution listens on this address only, and on this port."""
+    if ":" in address:
+        parts = struct.unpack(">8H", socket.inet_pton(socket.AF_INET6, address))
+    else:
+        parts = socket.inet_aton(address)
+    flags = ["-kernel", "inet_dist_use_interface", "{" + ",".join(map(str, parts)) + "}"]
+    if port:
+        flags += ["inet_dist_listen_min", str(port), "inet_dist_listen_max", str(port)]
+    return flags
