@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """P4: a name is refused only if its holder is alive at that moment."""
 
+import contextlib
 import os
 import signal
 import socket
 import struct
 import subprocess
+from random import Random
 
 import pytest
 
@@ -148,6 +150,60 @@ def test_one_name_on_two_addresses():
                 ours.kill9()
                 ours.start()
                 assert (lookup("127.0.0.1"), lookup("127.0.0.2")) == (one.port, two.port)
+
+
+class SharedPort:
+    """Nodes of one name and one port on several addresses, all of this process: which connection is whose, the kernel
+    does not say."""
+
+    def __init__(self, daemon, n):
+        self.daemon, self.port = daemon, free_port()
+        self.held = {f"127.0.0.{i}": None for i in range(1, n + 1)}
+
+    def start(self, *addresses):
+        """At the same moment: all listen before the first of them registers."""
+        listeners = {address: self.daemon.client.listen(address, self.port) for address in addresses}
+        for address, listener in listeners.items():
+            self.held[address] = self.daemon.client.register("app", self.port)
+            self.held[address].listener = listener
+
+    def end(self, address):
+        self.held[address].close()
+        self.held[address] = None
+
+    def alive(self):
+        return sorted(address for address, held in self.held.items() if held)
+
+    def scopes(self):
+        return sorted(row[0] for row in self.daemon.sql("SELECT scope FROM nodes WHERE name = 'app'"))
+
+    def assert_all_open(self):
+        assert [address for address, held in self.held.items() if held and not held.is_open()] == []
+
+    def close(self):
+        for held in self.held.values():
+            if held:
+                held.close()
+
+
+@pytest.mark.xfail(strict=True, reason="a match that was crosswise is not put right")
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_nodes_of_one_name_on_one_port_come_and_go_in_any_order(n):
+    """Each newcomer is registered, nobody loses his place to one of another address, and the scopes are those where
+    somebody is."""
+    random = Random(n)
+    with Daemon(listen=["0.0.0.0:{port}".format(port=(port := free_port()))], port=port) as ours, contextlib.closing(SharedPort(ours, n)) as nodes:
+        nodes.start(*random.sample(sorted(nodes.held), n))
+        for _ in range(40):
+            for address in random.sample(sorted(nodes.held), random.randint(1, n)):
+                nodes.end(address)
+                if random.random() < 0.5:
+                    nodes.start(address)
+            nodes.assert_all_open()
+            wait_for(lambda: nodes.scopes() == nodes.alive(), lambda: f"{nodes.alive()}: {nodes.scopes()}", 3)
+            nodes.start(*random.sample(sorted(set(nodes.held) - set(nodes.alive())), n - len(nodes.alive())))
+            nodes.assert_all_open()
+            assert nodes.scopes() == sorted(nodes.held)
 
 
 # --- real nodes -----------------------------------------------------------------------------------
