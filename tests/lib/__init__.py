@@ -6,6 +6,7 @@
     from lib.nodes import ErlangNode              a real Erlang node that answers expressions
     from lib.netns import Namespace, join         network namespaces joined by veth (root)
     from lib.machine import Machine               a real systemd with Rollcall installed (root)
+    from lib.inside import Swarm, Lookups         programs of this directory in units of a machine: swarm, lookups, light_node
 
 Everything here is a context manager that leaves nothing behind, also when a test fails or pytest is killed.
 """

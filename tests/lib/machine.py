@@ -276,6 +276,11 @@ class Machine:
         self.run("kill", "-KILL", old)
         self.wait_daemon_other_than(old)
 
+    def stop_and_start_daemon(self):
+        """Unlike a restart or a kill it costs the nodes their connections: the fd store is lost."""
+        self.run("systemctl", "stop", "rollcalld.service")
+        self.run("systemctl", "start", "rollcalld.service")
+
     def wait_daemon_other_than(self, old):
         def other():
             values = self.output("systemctl", "show", "-p", "MainPID", "-p", "ActiveState", "rollcalld.service")

@@ -140,7 +140,7 @@ def test_another_process_is_refused_the_name_of_an_awaited_node(machine):
     with machine.node("a") as a:
         port = machine.client.port_please("a").port
         with a.frozen():
-            machine.kill9_daemon()
+            machine.stop_and_start_daemon()
             wait_for(lambda: states(machine) == {"a": "awaited"}, lambda: states(machine))
             with pytest.raises(Refused):
                 machine.client.register("a", listen=True)
@@ -196,7 +196,7 @@ def test_a_node_killed_while_the_daemon_is_down_is_gone_from_the_first_answer_on
 
 def test_a_node_that_dies_while_it_is_awaited_is_gone_at_once(machine):
     with machine.node("a") as a, a.frozen():
-        machine.kill9_daemon()
+        machine.stop_and_start_daemon()
         wait_for(lambda: states(machine) == {"a": "awaited"}, lambda: states(machine))
         with ends_as(machine, "a", "listener-gone"):
             a.kill9()

@@ -123,8 +123,7 @@ def test_nodes_that_return_in_another_order_leave_no_ghost(shared_machine, apps)
     creations = shared_machine.sql("SELECT scope, creation FROM nodes")
     with contextlib.ExitStack() as frozen:
         order = [frozen.enter_context(node.frozen()) for node in apps]
-        shared_machine.run("systemctl", "restart", "epmd.service")  # which loses the store
-        shared_machine.run("systemctl", "stop", "rollcalld.service")
+        shared_machine.stop_and_start_daemon()
         assert [port_at(shared_machine, address) for address in LOOPBACK] == [PORT] * 3
         for node in (order[2], order[0], order[1]):
             shared_machine.run("systemctl", "kill", "--kill-whom=all", "--signal=CONT", node.unit)
