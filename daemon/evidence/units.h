@@ -21,9 +21,10 @@ typedef struct UnitFacts {
 typedef struct Units Units;
 
 typedef struct UnitsHandler {
-        /* What is known of a watched unit has changed; also once after each units_refresh(), changed or not,
-         * and with `active` "" for every watched unit when the bus is lost. Not called from within a function
-         * of this file. */
+        /* What is known of a watched unit has changed; also once after each units_refresh(), changed or not. A
+         * bus or a systemd that is away for less than 10 s changes nothing; after that `active` is "" for every
+         * watched unit. Not called from within a function of this file; may call all of them but units_free().
+         */
         void (*on_unit)(void *userdata, const char *unit, const UnitFacts *facts);
         void *userdata;
 } UnitsHandler;

@@ -1,0 +1,2 @@
+#include "check_main.h"
+Suite *suite(void){return suite_create("x");}
