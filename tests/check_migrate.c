@@ -15,7 +15,24 @@ const char *const schema_migrations[] = {
         "CREATE TABLE tenures (id INTEGER PRIMARY KEY, scope TEXT, name TEXT, port INTEGER, type INTEGER,"
         "  protocol INTEGER, highest_version INTEGER, lowest_version INTEGER, creation INTEGER,"
         "  since_usec INTEGER, serial INTEGER, uid INTEGER, unit TEXT, until_usec INTEGER, how TEXT)",
-        "ALTER TABLE registrations ADD COLUMN cgroup_id INTEGER",
+        "ALTER TABLE registrations ADD COLUMN cgroup_id INTEGER;"
+        "ALTER TABLE registrations ADD COLUMN state_source TEXT;"
+        "ALTER TABLE registrations ADD COLUMN state_since_usec INTEGER;"
+        "ALTER TABLE registrations ADD COLUMN announced TEXT;"
+        "ALTER TABLE registrations ADD COLUMN host TEXT;"
+        "ALTER TABLE registrations ADD COLUMN host_source TEXT;"
+        "ALTER TABLE registrations ADD COLUMN unit_pid INTEGER;"
+        "ALTER TABLE registrations ADD COLUMN is_unit_own INTEGER;"
+        "ALTER TABLE registrations ADD COLUMN helper INTEGER;"
+        "ALTER TABLE tenures ADD COLUMN state TEXT;"
+        "ALTER TABLE tenures ADD COLUMN state_source TEXT;"
+        "ALTER TABLE tenures ADD COLUMN host TEXT;"
+        "ALTER TABLE tenures ADD COLUMN unit_pid INTEGER;"
+        "ALTER TABLE tenures ADD COLUMN helper INTEGER;"
+        "ALTER TABLE tenures ADD COLUMN by TEXT;"
+        "CREATE TABLE metadata (name TEXT, scope TEXT, key TEXT, value TEXT, PRIMARY KEY (name, scope, key));"
+        "CREATE TABLE refusals (name TEXT PRIMARY KEY, at_usec INTEGER, reason TEXT, port INTEGER,"
+        "  uid INTEGER, unit TEXT)",
         /* What the rows of a test can make fail. */
         "CREATE UNIQUE INDEX one_node_for_each_port ON registrations (port)",
 };

@@ -112,7 +112,7 @@ static void submit_put(Store *store, uint64_t revision, const char *name) {
 static void submit_end(Store *store, uint64_t revision, const char *name, uint64_t serial) {
         _cleanup_(node_freep) Node *node = new_node(name, serial);
 
-        ck_assert_int_eq(store_submit_end(store, revision, node, NODE_END_LEFT, NOW), 0);
+        ck_assert_int_eq(store_submit_end(store, revision, node, NODE_END_LEFT, NULL, NOW), 0);
 }
 
 /* `names` separated by blanks; serials 1, 2, ... */
@@ -211,7 +211,7 @@ START_TEST(test_what_is_committed_is_in_the_file_and_loaded_by_the_next_run) {
         ck_assert_uint_eq(loaded->n_nodes, 2);
         ck_assert_str_eq(loaded->nodes[0]->info.name, "a");
         ck_assert_str_eq(loaded->nodes[1]->info.name, "c");
-        ck_assert_int_eq(loaded->nodes[0]->state, NODE_AWAITED);
+        ck_assert(loaded->nodes[0]->facts.is_awaited);
         ck_assert_uint_eq(loaded->n_formers, 1);
         ck_assert_str_eq(loaded->formers[0]->info.name, "b");
         ck_assert_uint_eq(loaded->first_creation, 4000000000);
@@ -277,7 +277,7 @@ START_TEST(test_the_status_tells_of_the_file) {
         ck_assert_int_eq(status.health, STORE_OK);
         ck_assert_str_eq(status.path, path);
         ck_assert_str_eq(status.detail, "");
-        ck_assert_uint_eq(status.schema_version, 1);
+        ck_assert_uint_eq(status.schema_version, 2);
         ck_assert_uint_eq(status.n_commits, 1);
         ck_assert_uint_eq(status.n_failures, 0);
         ck_assert_uint_eq(status.committed_revision, 1);
