@@ -272,192 +272,6 @@ START_TEST(test_a_row_that_the_file_refuses_does_not_keep_others_out) {
 }
 END_TEST
 
-/* --- history -------------------------------------------------------------------------------- */
-
-static void trim(Database *database, uint64_t now) {
-        bool again = true;
-
-        while (again)
-                ck_assert_int_eq(database_trim(database, now, &again), 0);
-        ck_assert_uint_eq(database_n_untrimmed(database), 0);
-}
-
-START_TEST(test_history_is_bounded_per_name) {
-        DatabaseOptions how = options();
-        _cleanup_(database_freep) Database *database = NULL;
-
-        how.history_per_name = 3;
-        database = open_database(&how);
-        for (uint64_t i = 1; i <= 10; i++) {
-                add_tenure(database, "a", i, NODE_TYPE_NORMAL, 1000, NOW);
-                add_tenure(database, "b", i + 100, NODE_TYPE_NORMAL, 1000, NOW);
-        }
-        ck_assert_answer(path, "SELECT group_concat(serial) FROM tenures WHERE name = 'a'", "8,9,10");
-        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM tenures"), 6);
-}
-END_TEST
-
-START_TEST(test_history_is_bounded_in_days) {
-        DatabaseOptions how = options();
-        _cleanup_(database_freep) Database *database = NULL;
-
-        how.history_days = 7;
-        database = open_database(&how);
-        for (uint64_t i = 1; i <= 10; i++)
-                add_tenure(database, "a", i, NODE_TYPE_NORMAL, 1000, NOW - (11 - i) * DAY);
-        trim(database, NOW);
-        ck_assert_answer(path, "SELECT group_concat(serial) FROM tenures", "4,5,6,7,8,9,10");
-        trim(database, NOW + 6 * DAY);
-        ck_assert_answer(path, "SELECT group_concat(serial) FROM tenures", "10");
-}
-END_TEST
-
-START_TEST(test_history_is_bounded_in_rows_and_helpers_go_before_real_nodes) {
-        DatabaseOptions how = options();
-        _cleanup_(database_freep) Database *database = NULL;
-
-        how.history_rows = 10;
-        database = open_database(&how);
-        for (uint64_t i = 1; i <= 8; i++)
-                add_tenure(database, "real", i, NODE_TYPE_NORMAL, 1000, NOW);
-        for (uint64_t i = 1; i <= 100; i++) {
-                char name[32];
-
-                snprintf(name, sizeof name, "rabbitmqcli-%d-rabbit", (int)i);
-                add_tenure(database, name, 100 + i, NODE_TYPE_HIDDEN, 1000, NOW);
-        }
-        trim(database, NOW);
-        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM tenures WHERE name = 'real'"), 8);
-        ck_assert_answer(path, "SELECT group_concat(serial) FROM tenures WHERE type = 72", "199,200");
-        for (uint64_t i = 1; i <= 12; i++)
-                add_tenure(database, "real", 300 + i, NODE_TYPE_NORMAL, 1000, NOW);
-        trim(database, NOW);
-        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM tenures"), 10);
-        ck_assert_int_eq(ask_number(path, "SELECT min(serial) FROM tenures"), 303);
-}
-END_TEST
-
-START_TEST(test_history_stays_within_its_rows_after_a_failed_write) {
-        DatabaseOptions how = options();
-        _cleanup_(database_freep) Database *database = NULL;
-        _cleanup_(node_freep) Node *node = new_node("a", 500);
-        Write *first;
-
-        how.history_rows = 10;
-        database = open_database(&how);
-        for (uint64_t i = 1; i <= 10; i++)
-                add_tenure(database, "a", i, NODE_TYPE_NORMAL, 1000, NOW);
-        trim(database, NOW);
-        disk_match = "-wal";
-        disk_write_result = SQLITE_FULL;
-        first = end(node, NODE_END_LEFT);
-        ck_assert_int_eq(try_write(database, first, 0), -ENOSPC);
-        free_group(first);
-        disk_write_result = 0;
-        trim(database, NOW);
-        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM tenures"), 10);
-}
-END_TEST
-
-START_TEST(test_the_last_16_bit_creation_of_a_name_outlives_every_bound) {
-        DatabaseOptions how = options();
-        _cleanup_(database_freep) Database *database = NULL;
-        DatabaseContent content;
-
-        switch (_i) {
-        case 0:
-                how.history_days = 1;
-                break;
-        case 1:
-                how.history_rows = 1;
-                break;
-        case 2:
-                how.history_rows = 0;
-                break;
-        case 3:
-                how.history_days = 0;
-                break;
-        case 4:
-                how.history_per_name = 0;
-                break;
-        }
-        database = open_database(&how);
-        add_tenure(database, "old", 1, NODE_TYPE_NORMAL, 1, NOW - 20 * DAY);
-        add_tenure(database, "old", 2, NODE_TYPE_NORMAL, 2, NOW - 10 * DAY);
-        add_tenure(database, "hidden", 3, NODE_TYPE_HIDDEN, 3, NOW - 10 * DAY);
-        for (uint64_t i = 10; i < 20; i++)
-                add_tenure(database, "new", i, NODE_TYPE_NORMAL, 1000, NOW - 5 * DAY);
-        trim(database, NOW);
-        ck_assert_answer(path, "SELECT group_concat(creation) FROM (SELECT creation FROM tenures WHERE creation < 4 ORDER BY id)", "2,3");
-        ck_assert_int_le(ask_number(path, "SELECT count(*) FROM tenures WHERE name = 'new'"), _i == 1);
-        content = load(database);
-        ck_assert_uint_ge(content.n_formers, 2);
-        ck_assert_str_eq(content.formers[0]->info.name, "old");
-        ck_assert_uint_eq(content.formers[0]->creation, 2);
-        database_content_done(&content);
-}
-END_TEST
-
-START_TEST(test_what_is_spared_is_bounded_too) {
-        DatabaseOptions how = options();
-        _cleanup_(database_freep) Database *database = NULL;
-
-        how.history_rows = 0;
-        database = open_database(&how);
-        for (uint64_t i = 1; i <= DATABASE_SPARED_MAX + 50; i++) {
-                char name[32];
-
-                snprintf(name, sizeof name, "old-%d", (int)i);
-                add_tenure(database, name, i, NODE_TYPE_NORMAL, 1 + (uint32_t)(i % 3), NOW);
-        }
-        trim(database, NOW);
-        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM tenures"), DATABASE_SPARED_MAX);
-        ck_assert_int_eq(ask_number(path, "SELECT min(serial) FROM tenures"), 51);
-}
-END_TEST
-
-START_TEST(test_formers_are_the_last_holders_of_names_that_nobody_has_now) {
-        _cleanup_(database_freep) Database *database = open_default();
-        _cleanup_(node_freep) Node *back = new_node("back", 50);
-        DatabaseContent content;
-
-        add_tenure(database, "a", 1, NODE_TYPE_NORMAL, 1001, NOW);
-        add_tenure(database, "back", 2, NODE_TYPE_NORMAL, 1002, NOW);
-        add_tenure(database, "b", 3, NODE_TYPE_HIDDEN, 1003, NOW);
-        add_tenure(database, "a", 4, NODE_TYPE_NORMAL, 1004, NOW);
-        ck_assert_int_eq(address_parse("127.0.0.9", &back->scope), 0);
-        write_group(database, put(back));
-        content = load(database);
-        ck_assert_uint_eq(content.n_formers, 2);
-        ck_assert_str_eq(content.formers[0]->info.name, "b");
-        ck_assert_uint_eq(content.formers[0]->info.type, NODE_TYPE_HIDDEN);
-        ck_assert_str_eq(content.formers[1]->info.name, "a");
-        ck_assert_uint_eq(content.formers[1]->creation, 1004);
-        ck_assert_uint_eq(content.last_serial, 50);
-        database_content_done(&content);
-}
-END_TEST
-
-START_TEST(test_formers_are_bounded_the_newest_kept_but_16_bit_ones_first) {
-        _cleanup_(database_freep) Database *database = open_default();
-        DatabaseContent content;
-
-        for (uint64_t i = 1; i <= REGISTRY_FORMERS_MAX + 100; i++) {
-                char name[32];
-
-                snprintf(name, sizeof name, "f%d", (int)i);
-                add_tenure(database, name, i, NODE_TYPE_NORMAL, i <= 10 ? 2 : 1000, NOW);
-        }
-        content = load(database);
-        ck_assert_uint_eq(content.n_formers, REGISTRY_FORMERS_MAX);
-        for (size_t i = 0; i < 10; i++)
-                ck_assert_uint_eq(content.formers[i]->serial, i + 1);
-        ck_assert_uint_eq(content.formers[10]->serial, 111);
-        ck_assert_uint_eq(content.formers[REGISTRY_FORMERS_MAX - 1]->serial, REGISTRY_FORMERS_MAX + 100);
-        database_content_done(&content);
-}
-END_TEST
-
 /* --- the interface -------------------------------------------------------------------------- */
 
 START_TEST(test_the_view_of_nodes_is_what_people_expect) {
@@ -480,17 +294,6 @@ START_TEST(test_the_view_of_nodes_is_what_people_expect) {
 }
 END_TEST
 
-START_TEST(test_every_end_is_explained_in_the_history) {
-        _cleanup_(database_freep) Database *database = open_default();
-        _cleanup_(node_freep) Node *node = new_node("a", 1);
-
-        write_group(database, group(put(node), end(node, (NodeEnd)_i), NULL));
-        ck_assert_answer(path, "SELECT how FROM history", node_end_to_string((NodeEnd)_i));
-        ck_assert_int_eq(ask_number(path, "SELECT why <> how FROM history"), 1);
-        ck_assert_answer(path, "SELECT until FROM history", "2025-11-21 04:40:00");
-}
-END_TEST
-
 START_TEST(test_node_types_have_the_same_words_in_views_and_code) {
         static const uint8_t types[] = { 77, 72, 104, 5 };
         _cleanup_(database_freep) Database *database = open_default();
@@ -501,36 +304,6 @@ START_TEST(test_node_types_have_the_same_words_in_views_and_code) {
         write_group(database, group(put(node), end(node, NODE_END_LEFT), put(node), NULL));
         ck_assert_answer(path, "SELECT type FROM nodes", word ? word : "type 5");
         ck_assert_answer(path, "SELECT type FROM history", word ? word : "type 5");
-}
-END_TEST
-
-START_TEST(test_no_statement_on_history_reads_more_than_it_must) {
-        _cleanup_(database_freep) Database *database = open_default();
-        sqlite3 *handle = database_handle(database);
-        size_t n_seen = 0;
-
-        for (sqlite3_stmt *each = sqlite3_next_stmt(handle, NULL); each;
-             each = sqlite3_next_stmt(handle, each)) {
-                _cleanup_(freep) char *sql = NULL;
-                sqlite3_stmt *plan = NULL;
-
-                if (!strstr(sqlite3_sql(each), "tenures") || strstr(sqlite3_sql(each), "INSERT"))
-                        continue;
-                n_seen++;
-                ck_assert_int_gt(asprintf(&sql, "EXPLAIN QUERY PLAN %s", sqlite3_sql(each)), 0);
-                ck_assert_int_eq(sqlite3_prepare_v2(handle, sql, -1, &plan, NULL), SQLITE_OK);
-                while (sqlite3_step(plan) == SQLITE_ROW) {
-                        const char *step = (const char *)sqlite3_column_text(plan, 3);
-
-                        /* The oldest rows come first in the table itself, and there is a LIMIT. */
-                        if (strcmp(step, "SCAN tenures") == 0)
-                                ck_assert_ptr_nonnull(strstr(sqlite3_sql(each), "ORDER BY id LIMIT"));
-                        else if (strncmp(step, "SCAN", 4) == 0 && !strstr(step, "subquery"))
-                                ck_assert_msg(strstr(step, "tenures_16_bit"), "%s: %s", step, sql);
-                }
-                sqlite3_finalize(plan);
-        }
-        ck_assert_uint_eq(n_seen, 9);
 }
 END_TEST
 
@@ -550,18 +323,8 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_whole_write_leaves_exactly_what_it_names);
         tcase_add_loop_test(tcase, test_rows_that_make_no_sense_are_passed_over_and_counted, 0, 8);
         tcase_add_test(tcase, test_a_row_that_the_file_refuses_does_not_keep_others_out);
-        tcase_add_test(tcase, test_history_is_bounded_per_name);
-        tcase_add_test(tcase, test_history_is_bounded_in_days);
-        tcase_add_test(tcase, test_history_is_bounded_in_rows_and_helpers_go_before_real_nodes);
-        tcase_add_test(tcase, test_history_stays_within_its_rows_after_a_failed_write);
-        tcase_add_loop_test(tcase, test_the_last_16_bit_creation_of_a_name_outlives_every_bound, 0, 5);
-        tcase_add_test(tcase, test_what_is_spared_is_bounded_too);
-        tcase_add_test(tcase, test_formers_are_the_last_holders_of_names_that_nobody_has_now);
-        tcase_add_test(tcase, test_formers_are_bounded_the_newest_kept_but_16_bit_ones_first);
         tcase_add_test(tcase, test_the_view_of_nodes_is_what_people_expect);
-        tcase_add_loop_test(tcase, test_every_end_is_explained_in_the_history, 0, _NODE_END_N);
         tcase_add_loop_test(tcase, test_node_types_have_the_same_words_in_views_and_code, 0, 4);
-        tcase_add_test(tcase, test_no_statement_on_history_reads_more_than_it_must);
         suite_add_tcase(suite, tcase);
         return suite;
 }
