@@ -290,6 +290,148 @@ START_TEST(test_an_end_with_an_unanswered_loss_has_not_written_all) {
 }
 END_TEST
 
+/* --- refusals, bounds, questions ------------------------------------------------------------ */
+
+static void submit_refusal(void) {
+        Refused refused = { .name = (char[]){ 'a' }, .n_name = 1, .reason = REFUSAL_NAME_TAKEN };
+        Write *write = write_new_refusal(&refused);
+
+        ck_assert_ptr_nonnull(write);
+        channel_submit_refusal(channel, write);
+}
+
+START_TEST(test_a_refusal_belongs_to_no_revision_and_is_dispensable) {
+        submit(WRITE_PUT, 7);
+        submit_refusal();
+        commit();
+        assert_committed(7);
+        ck_assert_uint_eq(get_status().n_changes, 2);
+        submit_refusal();
+        commit();
+        assert_committed(7);
+        ck_assert(!channel_wants_whole(channel));
+}
+END_TEST
+
+START_TEST(test_refusals_that_wait_for_the_disk_are_bounded_apart_from_other_changes) {
+        for (size_t i = 0; i < REFUSALS_MAX + 500; i++)
+                submit_refusal();
+        ck_assert_uint_eq(get_status().n_queued, REFUSALS_MAX);
+        submit(WRITE_PUT, 1);
+        ck_assert_uint_eq(get_status().n_queued, REFUSALS_MAX + 1);
+        ck_assert(!channel_wants_whole(channel));
+        commit();
+        assert_committed(1);
+        ck_assert_uint_eq(get_status().n_queued, 0);
+        submit_refusal();
+        ck_assert_uint_eq(get_status().n_queued, 1);
+}
+END_TEST
+
+START_TEST(test_new_bounds_of_history_are_seen_once_and_the_latest_count) {
+        channel_set_bounds(channel, &(HistoryBounds){ .days = 1, .rows = 2, .per_name = 3 });
+        channel_set_bounds(channel, &(HistoryBounds){ .days = 4, .rows = 5, .per_name = 6 });
+        channel_wait(channel, UINT64_C(1) << 60, false, &group, &wake);
+        ck_assert(wake.has_bounds);
+        ck_assert_uint_eq(wake.bounds.days, 4);
+        ck_assert_uint_eq(wake.bounds.rows, 5);
+        ck_assert_uint_eq(wake.bounds.per_name, 6);
+        channel_wait(channel, 0, false, &group, &wake);
+        ck_assert(!wake.has_bounds);
+}
+END_TEST
+
+static uint64_t ask_history(void) {
+        uint64_t number = 0;
+
+        ck_assert_int_eq(channel_ask(channel, &(StoreQuery){ .n_max = 1 }, &number), 0);
+        return number;
+}
+
+static void assert_answered(uint64_t number, int error) {
+        StoreAnswer *answer = channel_take_answer(channel);
+
+        ck_assert_ptr_nonnull(answer);
+        ck_assert_uint_eq(answer->query, number);
+        ck_assert_int_eq(answer->error, error);
+        store_answer_free(answer);
+}
+
+START_TEST(test_a_question_is_answered_after_all_that_was_submitted_before_it) {
+        Question *question;
+        uint64_t number;
+
+        channel_publish_health(channel, STORE_OK, "");
+        (void)is_awake();
+        submit(WRITE_PUT, 1);
+        gather();
+        submit(WRITE_PUT, 2);
+        number = ask_history();
+        submit(WRITE_PUT, 3); /* need not be waited for, and may */
+        ck_assert_ptr_null(channel_take_question(channel));
+        channel_publish_commit(channel, &group, 0);
+        ck_assert_ptr_null(channel_take_question(channel));
+        commit();
+        ck_assert(channel_is_pressing(channel));
+        /* It ends a wait. */
+        channel_wait(channel, UINT64_C(1) << 60, true, &group, &wake);
+        question = channel_take_question(channel);
+        ck_assert_ptr_nonnull(question);
+        ck_assert(!channel_is_pressing(channel));
+        (void)is_awake();
+        channel_publish_answer(channel, question);
+        ck_assert(is_awake());
+        assert_answered(number, 0);
+        ck_assert_ptr_null(channel_take_answer(channel));
+}
+END_TEST
+
+START_TEST(test_changes_that_are_given_up_hold_up_no_question) {
+        channel_publish_health(channel, STORE_OK, "");
+        submit(WRITE_PUT, 1);
+        gather();
+        submit(WRITE_PUT, 2);
+        (void)ask_history();
+        channel_drop_group(channel, &group);
+        for (uint64_t i = 0; i < STORE_QUEUE_MAX; i++)
+                submit(WRITE_CREATIONS, 0); /* the last one has the queue dropped */
+        ck_assert_uint_eq(get_status().n_queued, 1);
+        ck_assert_ptr_nonnull(channel_take_question(channel));
+}
+END_TEST
+
+START_TEST(test_without_a_file_that_can_be_used_nobody_waits_for_an_answer) {
+        static const StoreHealth others[] = { STORE_OPENING, STORE_FAILING, STORE_TOO_NEW };
+        StoreQuery query = { .n_max = 1 };
+        uint64_t number, asked;
+        bool all_written;
+
+        ck_assert_int_eq(channel_ask(channel, &query, &number), -ENODATA);
+        channel_publish_health(channel, STORE_OK, "");
+        asked = ask_history();
+        for (size_t i = 0; i < ELEMENTS(others); i++) {
+                channel_publish_failure(channel, others[i], "");
+                ck_assert_int_eq(channel_ask(channel, &query, &number), -ENODATA);
+        }
+        (void)is_awake();
+        channel_refuse_questions(channel, -ENODATA);
+        ck_assert(is_awake());
+        assert_answered(asked, -ENODATA);
+        channel_refuse_questions(channel, -ENODATA);
+        ck_assert(!is_awake());
+
+        channel_publish_health(channel, STORE_OK, "");
+        /* One that hangs may still answer. */
+        channel_set_hanging(channel, true);
+        asked = ask_history();
+        channel_cancel(channel, asked);
+        ck_assert_ptr_null(channel_take_question(channel));
+        channel_publish_end(channel, true);
+        ck_assert(channel_stop(channel, 0, &all_written));
+        ck_assert_int_eq(channel_ask(channel, &query, &number), -ENODATA);
+}
+END_TEST
+
 Suite *suite(void) {
         Suite *suite = suite_create("channel");
         TCase *tcase = tcase_create("channel");
@@ -310,6 +452,12 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_notices_come_once_oldest_first_and_the_oldest_go_if_nobody_reads);
         tcase_add_test(tcase, test_a_stop_and_a_poke_are_seen_once);
         tcase_add_test(tcase, test_an_end_with_an_unanswered_loss_has_not_written_all);
+        tcase_add_test(tcase, test_a_refusal_belongs_to_no_revision_and_is_dispensable);
+        tcase_add_test(tcase, test_refusals_that_wait_for_the_disk_are_bounded_apart_from_other_changes);
+        tcase_add_test(tcase, test_new_bounds_of_history_are_seen_once_and_the_latest_count);
+        tcase_add_test(tcase, test_a_question_is_answered_after_all_that_was_submitted_before_it);
+        tcase_add_test(tcase, test_changes_that_are_given_up_hold_up_no_question);
+        tcase_add_test(tcase, test_without_a_file_that_can_be_used_nobody_waits_for_an_answer);
         suite_add_tcase(suite, tcase);
         return suite;
 }

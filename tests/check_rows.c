@@ -272,6 +272,297 @@ START_TEST(test_a_row_that_the_file_refuses_does_not_keep_others_out) {
 }
 END_TEST
 
+/* --- facts ---------------------------------------------------------------------------------- */
+
+static const NodeFacts facts_of_cases[] = {
+        { .unit_phase = UNIT_PHASE_UNKNOWN },
+        { .unit_phase = UNIT_PHASE_PLAIN },
+        { .unit_phase = UNIT_PHASE_STARTING },
+        { .unit_phase = UNIT_PHASE_READY },
+        { .unit_phase = UNIT_PHASE_STOPPING },
+        { .is_listener_gone = true },
+        { .announced = NODE_ANNOUNCED_READY },
+        { .announced = NODE_ANNOUNCED_READY, .unit_phase = UNIT_PHASE_STARTING },
+        { .announced = NODE_ANNOUNCED_DRAINING, .unit_phase = UNIT_PHASE_READY },
+        { .announced = NODE_ANNOUNCED_READY, .unit_phase = UNIT_PHASE_STOPPING },
+        { .is_awaited = true, .announced = NODE_ANNOUNCED_READY },
+};
+
+START_TEST(test_the_state_and_what_was_known_of_it_come_back) {
+        const NodeFacts *facts = &facts_of_cases[_i];
+        _cleanup_(database_freep) Database *database = open_default();
+        _cleanup_(node_freep) Node *node = new_node("a", 1);
+        DatabaseContent content;
+        NodeFacts adopted;
+        const Node *loaded;
+
+        node_set_facts(node, facts, NOW - 3 * DAY);
+        write_group(database, put(node));
+        content = load(database);
+        loaded = content.nodes[0];
+        ck_assert_int_eq(loaded->state, node->state);
+        ck_assert_int_eq(loaded->state_source, node->state_source);
+        ck_assert_uint_eq(loaded->state_since_usec, NOW - 3 * DAY);
+        ck_assert(loaded->facts.is_awaited);
+        ck_assert(!loaded->facts.is_listener_gone); /* the kernel will be asked */
+        ck_assert_int_eq(loaded->facts.announced, facts->announced);
+        if (node->state_source == NODE_SOURCE_UNIT)
+                ck_assert_int_eq(loaded->facts.unit_phase, facts->unit_phase);
+        else
+                ck_assert_int_eq(loaded->facts.unit_phase, UNIT_PHASE_UNKNOWN);
+
+        /* One whose connection was kept goes on as it was, and since when it was. */
+        adopted = loaded->facts;
+        adopted.is_awaited = facts->is_awaited;
+        adopted.is_listener_gone = facts->is_listener_gone;
+        node_set_facts(content.nodes[0], &adopted, NOW);
+        ck_assert_int_eq(loaded->state, node->state);
+        ck_assert_int_eq(loaded->state_source, node->state_source);
+        ck_assert_uint_eq(loaded->state_since_usec, NOW - 3 * DAY);
+        database_content_done(&content);
+}
+END_TEST
+
+START_TEST(test_what_is_known_of_its_unit_and_host_comes_back) {
+        _cleanup_(database_freep) Database *database = open_default();
+        _cleanup_(node_freep) Node *node = new_node("a", 1);
+        DatabaseContent content;
+
+        node->unit = strdup("user@1000.service");
+        node->unit_pid = 2147483647;
+        node->is_helper = true;
+        node->profile.host = strdup("\xc3\xa9.example.org");
+        write_group(database, put(node));
+        content = load(database);
+        ck_assert_int_eq(content.nodes[0]->unit_pid, 2147483647);
+        ck_assert(!content.nodes[0]->is_unit_own);
+        ck_assert(content.nodes[0]->is_helper);
+        ck_assert_str_eq(content.nodes[0]->profile.host, "\xc3\xa9.example.org");
+        database_content_done(&content);
+
+        node->is_unit_own = true;
+        node->unit_pid = 0;
+        write_group(database, put(node));
+        ck_assert_answer(path, "SELECT host_source FROM registrations", "announced");
+        content = load(database);
+        ck_assert(content.nodes[0]->is_unit_own);
+        ck_assert_int_eq(content.nodes[0]->unit_pid, 0);
+        database_content_done(&content);
+}
+END_TEST
+
+START_TEST(test_words_of_a_later_daemon_lose_no_row) {
+        Database *database = open_default();
+        _cleanup_(node_freep) Node *node = new_node("a", 1);
+        DatabaseContent content;
+
+        write_group(database, put(node));
+        database_free(database);
+        change(path, "UPDATE registrations SET state = 'hibernating', state_source = 'a-friend', "
+                     "announced = 'asleep', host = 'no host@all', host_source = 'dreamt', unit_pid = -1, helper = 1");
+        content = load_again();
+        ck_assert_uint_eq(content.n_nodes, 1);
+        ck_assert_uint_eq(content.n_nonsense, 0);
+        ck_assert_int_eq(content.nodes[0]->facts.announced, NODE_ANNOUNCED_NOTHING);
+        ck_assert_int_eq(content.nodes[0]->facts.unit_phase, UNIT_PHASE_UNKNOWN);
+        ck_assert_ptr_null(content.nodes[0]->profile.host);
+        ck_assert_int_eq(content.nodes[0]->unit_pid, 0);
+        database_content_done(&content);
+}
+END_TEST
+
+/* --- metadata ------------------------------------------------------------------------------- */
+
+static void set_pair(Node *node, const char *key, const char *value) {
+        ck_assert_int_eq(node_profile_set(&node->profile, key, strlen(key), value, strlen(value)), 0);
+}
+
+static void assert_pairs(const char *expected) {
+        ck_assert_answer(path, "SELECT group_concat(name || ' ' || scope || ' ' || key || '=' || value) FROM "
+                               "(SELECT * FROM metadata ORDER BY name, scope, key)", expected);
+}
+
+START_TEST(test_pairs_come_back_and_go_with_their_registration) {
+        _cleanup_(database_freep) Database *database = open_default();
+        _cleanup_(node_freep) Node *first = new_node("a", 1);
+        _cleanup_(node_freep) Node *second = new_node("a", 2);
+        DatabaseContent content;
+
+        ck_assert_int_eq(address_parse("127.0.0.1", &first->scope), 0);
+        ck_assert_int_eq(address_parse("127.0.0.2", &second->scope), 0);
+        set_pair(first, "role", "it's \"db\"");
+        set_pair(first, "Zone", "");
+        set_pair(second, "role", "\xc3\xa9");
+        write_group(database, group(put(first), put(second), NULL));
+        assert_pairs("a 127.0.0.1 Zone=,a 127.0.0.1 role=it's \"db\",a 127.0.0.2 role=\xc3\xa9");
+        ck_assert_answer(path, "SELECT metadata FROM nodes", "{\"Zone\":\"\",\"role\":\"it's \\\"db\\\"\"}");
+        content = load(database);
+        ck_assert(node_profile_equal(&content.nodes[0]->profile, &first->profile));
+        ck_assert(node_profile_equal(&content.nodes[1]->profile, &second->profile));
+        database_content_done(&content);
+
+        write_group(database, end(first, NODE_END_LEFT));
+        assert_pairs("a 127.0.0.2 role=\xc3\xa9");
+        /* An end that is of an earlier registration than the row takes nothing with it. */
+        second->serial = 1;
+        write_group(database, end(second, NODE_END_FOUND_DEAD));
+        assert_pairs("a 127.0.0.2 role=\xc3\xa9");
+}
+END_TEST
+
+START_TEST(test_pairs_are_those_of_the_last_writing) {
+        _cleanup_(node_freep) Node *node = new_node("a", 1);
+        _cleanup_(node_freep) Node *other = new_node("b", 2);
+        Node *nodes[] = { node, other };
+        Database *database = open_default();
+
+        set_pair(node, "a", "1");
+        set_pair(node, "b", "2");
+        set_pair(other, "x", "9");
+        write_group(database, group(put(node), put(other), NULL));
+        node_profile_done(&node->profile);
+        set_pair(node, "b", "3");
+        write_group(database, put(node));
+        assert_pairs("a * b=3,b * x=9");
+        /* Also for one who did not see them come. */
+        database_free(database);
+        database = open_default();
+        node_profile_done(&node->profile);
+        write_group(database, put(node));
+        assert_pairs("b * x=9");
+        set_pair(node, "c", "4");
+        write_group(database, of_kind(WRITE_WHOLE, nodes, 1));
+        assert_pairs("a * c=4");
+        write_group(database, of_kind(WRITE_WHOLE, nodes, 0));
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM metadata"), 0);
+        database_free(database);
+}
+END_TEST
+
+static int n_pair_statements;
+
+static int count_pair_statements(unsigned what, void *context, void *statement, void *text) {
+        (void)what;
+        (void)context;
+        (void)text;
+        if (strstr(sqlite3_sql(statement), "metadata"))
+                n_pair_statements++;
+        return 0;
+}
+
+START_TEST(test_without_any_pairs_nothing_is_asked_about_them) {
+        _cleanup_(database_freep) Database *database = open_default();
+        _cleanup_(node_freep) Node *node = new_node("a", 1);
+        Node *nodes[] = { node };
+
+        sqlite3_trace_v2(database_handle(database), SQLITE_TRACE_STMT, count_pair_statements, NULL);
+        write_group(database, group(put(node), put(node), end(node, NODE_END_LEFT), put(node),
+                                    of_kind(WRITE_WHOLE, nodes, 1), NULL));
+        ck_assert_int_eq(n_pair_statements, 0);
+        set_pair(node, "a", "1");
+        write_group(database, put(node));
+        ck_assert_int_eq(n_pair_statements, 1);
+}
+END_TEST
+
+START_TEST(test_pairs_that_make_no_sense_cost_no_node) {
+        Database *database = open_default();
+        _cleanup_(node_freep) Node *node = new_node("a", 1);
+        DatabaseContent content;
+
+        set_pair(node, "good", "1");
+        write_group(database, put(node));
+        database_free(database);
+        change(path, "INSERT INTO metadata VALUES ('a', '*', 'a key', '1'), ('a', '*', '', '1'), "
+                     "('a', '*', 'k', char(7)), ('nobody', '*', 'k', 'v');"
+                     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) "
+                     "INSERT INTO metadata SELECT 'a', '*', 'm' || i, 'v' FROM n");
+        content = load_again();
+        ck_assert_uint_eq(content.n_nodes, 1);
+        ck_assert_uint_eq(content.n_nonsense, 0);
+        ck_assert_uint_ge(content.nodes[0]->profile.n_metadata, strlen("good") + 3);
+        ck_assert_mem_eq(content.nodes[0]->profile.metadata, "good\0" "1\0m1\0v", 12);
+        database_content_done(&content);
+}
+END_TEST
+
+/* --- refusals ------------------------------------------------------------------------------- */
+
+static Write *refusal(const char *name, uint64_t at_usec, Refusal reason) {
+        _cleanup_(freep) char *copy = strdup(name);
+        Refused refused = { .name = copy, .n_name = strlen(name), .at_usec = at_usec, .reason = reason,
+                            .port = 4711, .uid = 1000, .unit = (char[]){ "b.service" } };
+        Write *write = write_new_refusal(&refused);
+
+        ck_assert_ptr_nonnull(write);
+        return write;
+}
+
+START_TEST(test_the_last_refusal_of_each_name_comes_back_oldest_first) {
+        _cleanup_(database_freep) Database *database = open_default();
+        DatabaseContent content;
+
+        write_group(database, group(refusal("b", NOW + 1, REFUSAL_NAME_TAKEN), refusal("a", NOW + 2, REFUSAL_UID_LIMIT),
+                                    refusal("c", NOW + 3, REFUSAL_NAME_RESERVED), refusal("b", NOW + 4, REFUSAL_NODES_LIMIT), NULL));
+        content = load(database);
+        ck_assert_uint_eq(content.n_refused, 3);
+        ck_assert_mem_eq(content.refused[0].name, "a", 1);
+        ck_assert_mem_eq(content.refused[1].name, "c", 1);
+        ck_assert_int_eq(content.refused[1].reason, REFUSAL_NAME_RESERVED);
+        ck_assert_mem_eq(content.refused[2].name, "b", 1);
+        ck_assert_uint_eq(content.refused[2].n_name, 1);
+        ck_assert_uint_eq(content.refused[2].at_usec, NOW + 4);
+        ck_assert_int_eq(content.refused[2].reason, REFUSAL_NODES_LIMIT);
+        ck_assert_uint_eq(content.refused[2].port, 4711);
+        ck_assert_uint_eq(content.refused[2].uid, 1000);
+        ck_assert_str_eq(content.refused[2].unit, "b.service");
+        database_content_done(&content);
+        ck_assert_answer(path, "SELECT name || ' ' || at || ' ' || reason || ' ' || port || ' ' || unit || ' ' || uid FROM refused "
+                               "WHERE name = 'c'", "c 2025-11-21 04:40:00 name-reserved 4711 b.service 1000");
+}
+END_TEST
+
+START_TEST(test_refusals_are_bounded_the_oldest_go) {
+        Database *database = open_default();
+
+        for (unsigned i = 1; i <= REFUSALS_MAX + 20; i++) {
+                char name[32];
+
+                snprintf(name, sizeof name, "n%u", i);
+                write_group(database, refusal(name, NOW + i, REFUSAL_NAME_TAKEN));
+                if (i == REFUSALS_MAX) {
+                        /* They are counted again. */
+                        database_free(database);
+                        database = open_default();
+                }
+        }
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM refusals"), REFUSALS_MAX);
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM refusals WHERE name IN ('n1', 'n20')"), 0);
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM refusals WHERE name = 'n21'"), 1);
+        write_group(database, refusal("n500", NOW + 5000, REFUSAL_NAME_TAKEN));
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM refusals"), REFUSALS_MAX);
+        database_free(database);
+}
+END_TEST
+
+START_TEST(test_a_reason_that_only_a_later_daemon_knows_stays_in_the_file) {
+        DatabaseContent content;
+
+        {
+                _cleanup_(database_freep) Database *database = open_default();
+
+                write_group(database, group(refusal("a", NOW, REFUSAL_NAME_TAKEN), refusal("b", NOW, REFUSAL_NAME_TAKEN), NULL));
+        }
+        change(path, "UPDATE refusals SET reason = 'bad-hair-day' WHERE name = 'a'");
+        content = load_again();
+        ck_assert_uint_eq(content.n_refused, 1);
+        ck_assert_uint_eq(content.n_nonsense, 0);
+        ck_assert_mem_eq(content.refused[0].name, "b", 1);
+        database_content_done(&content);
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM refused"), 2);
+}
+END_TEST
+
 /* --- the interface -------------------------------------------------------------------------- */
 
 START_TEST(test_the_view_of_nodes_is_what_people_expect) {
@@ -325,6 +616,16 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_row_that_the_file_refuses_does_not_keep_others_out);
         tcase_add_test(tcase, test_the_view_of_nodes_is_what_people_expect);
         tcase_add_loop_test(tcase, test_node_types_have_the_same_words_in_views_and_code, 0, 4);
+        tcase_add_loop_test(tcase, test_the_state_and_what_was_known_of_it_come_back, 0, (int)ELEMENTS(facts_of_cases));
+        tcase_add_test(tcase, test_what_is_known_of_its_unit_and_host_comes_back);
+        tcase_add_test(tcase, test_words_of_a_later_daemon_lose_no_row);
+        tcase_add_test(tcase, test_pairs_come_back_and_go_with_their_registration);
+        tcase_add_test(tcase, test_pairs_are_those_of_the_last_writing);
+        tcase_add_test(tcase, test_without_any_pairs_nothing_is_asked_about_them);
+        tcase_add_test(tcase, test_pairs_that_make_no_sense_cost_no_node);
+        tcase_add_test(tcase, test_the_last_refusal_of_each_name_comes_back_oldest_first);
+        tcase_add_test(tcase, test_refusals_are_bounded_the_oldest_go);
+        tcase_add_test(tcase, test_a_reason_that_only_a_later_daemon_knows_stays_in_the_file);
         suite_add_tcase(suite, tcase);
         return suite;
 }
