@@ -1105,6 +1105,252 @@ START_TEST(test_a_reader_who_leaves_last_takes_nothing_with_him) {
 }
 END_TEST
 
+/* --- history is asked ----------------------------------------------------------------------- */
+
+static const StoreQuery all_of_it = { .to_usec = UINT64_MAX, .n_max = STORE_ANSWER_MAX };
+
+static uint64_t ask_store(Store *store, const StoreQuery *query) {
+        uint64_t number = 0;
+
+        ck_assert_int_eq(store_query(store, query, &number), 0);
+        ck_assert_uint_ne(number, 0);
+        return number;
+}
+
+static StoreAnswer *wait_for_answer(Store *store, uint64_t number) {
+        StoreAnswer *answer = NULL;
+
+        WAIT(store, (answer = store_take_answer(store)));
+        ck_assert_uint_eq(answer->query, number);
+        return answer;
+}
+
+START_TEST(test_an_answer_has_all_that_was_submitted_before_the_question) {
+        Store *store = start_and_load();
+        const uint64_t n = 12000; /* more than one group */
+        StoreQuery query = all_of_it;
+        StoreAnswer *answer;
+        uint64_t number;
+
+        for (uint64_t i = 1; i <= n; i++) {
+                submit_put(store, i, "a");
+                submit_end(store, i, "a", i);
+        }
+        query.name = "a";
+        query.n_name = 1;
+        query.n_max = 2;
+        number = ask_store(store, &query);
+        submit_end(store, n + 1, "late", n + 1); /* may be in it, or not */
+        answer = wait_for_answer(store, number);
+        ck_assert_int_eq(answer->error, 0);
+        ck_assert_uint_eq(answer->n_tenures, 2);
+        ck_assert_uint_eq(answer->tenures[0].node->serial, n);
+        ck_assert_str_eq(answer->tenures[0].how, "left");
+        ck_assert_ptr_null(answer->tenures[0].by);
+        ck_assert_uint_gt(answer->cursor, 0);
+        store_answer_free(answer);
+        ck_assert_ptr_null(store_take_answer(store));
+        stop(store);
+}
+END_TEST
+
+START_TEST(test_many_questions_are_answered_in_their_order_and_too_many_are_not_taken) {
+        Store *store = start_and_load();
+        uint64_t numbers[STORE_QUERIES_MAX], number;
+
+        submit_end(store, 1, "a", 1);
+        for (size_t i = 0; i < ELEMENTS(numbers); i++)
+                numbers[i] = ask_store(store, &all_of_it);
+        ck_assert_int_eq(store_query(store, &all_of_it, &number), -EBUSY);
+        store_cancel_query(store, numbers[3]);
+        for (size_t i = 0; i < ELEMENTS(numbers); i++)
+                if (i != 3)
+                        store_answer_free(wait_for_answer(store, numbers[i]));
+        store_answer_free(wait_for_answer(store, ask_store(store, &all_of_it)));
+        stop(store);
+}
+END_TEST
+
+START_TEST(test_who_ended_a_registration_is_in_the_history) {
+        Store *store = start_and_load();
+        _cleanup_(node_freep) Node *node = new_node("a", 1);
+        StoreQuery query = all_of_it;
+        StoreAnswer *answer;
+
+        ck_assert_int_eq(store_submit_end(store, 1, node, NODE_END_RELEASED, "uid 1000", NOW), 0);
+        query.name = "axis"; /* not terminated */
+        query.n_name = 1;
+        answer = wait_for_answer(store, ask_store(store, &query));
+        ck_assert_uint_eq(answer->n_tenures, 1);
+        ck_assert_str_eq(answer->tenures[0].by, "uid 1000");
+        ck_assert_str_eq(answer->tenures[0].how, "released");
+        store_answer_free(answer);
+        ck_assert_answer(path, "SELECT how || ' ' || by FROM history", "released uid 1000");
+        stop(store);
+}
+END_TEST
+
+START_TEST(test_without_a_file_history_is_not_to_be_had) {
+        pid_t holder;
+        int r;
+        Store *store = try_start(NULL, &r, &holder);
+        uint64_t number;
+        Refused refused = { .name = (char[]){ 'a' }, .n_name = 1, .reason = REFUSAL_NAME_TAKEN };
+
+        ck_assert_int_eq(store_query(store, &all_of_it, &number), -ENODATA);
+        ck_assert_ptr_null(store_take_answer(store));
+        store_cancel_query(store, 1);
+        ck_assert_int_eq(store_submit_refusal(store, &refused), 0);
+        store_set_history_bounds(store, 1, 1, 1);
+        stop(store);
+}
+END_TEST
+
+START_TEST(test_questions_that_wait_for_a_disk_that_fails_are_answered_with_an_error) {
+        Store *store = start_and_load();
+        StoreAnswer *answer;
+        uint64_t asked, number;
+
+        put_and_commit(store, 1, "a");
+        disk_match = "-wal";
+        disk_hang(DISK_SYNC);
+        ck_assert_int_eq(store_submit_creations(store, 0, 4000000000), 0);
+        disk_wait_until_hung();
+        submit_end(store, 2, "a", 1);
+        asked = ask_store(store, &all_of_it);
+        disk_write_result = SQLITE_FULL;
+        disk_hang(0);
+        answer = wait_for_answer(store, asked);
+        ck_assert_int_eq(answer->error, -ENODATA);
+        ck_assert_uint_eq(answer->n_tenures, 0);
+        store_answer_free(answer);
+        WAIT(store, store_health(store) == STORE_FAILING);
+        ck_assert_int_eq(store_query(store, &all_of_it, &number), -ENODATA);
+
+        disk_write_result = 0;
+        store_poke(store);
+        WAIT(store, store_health(store) == STORE_OK);
+        answer = wait_for_answer(store, ask_store(store, &all_of_it));
+        ck_assert_int_eq(answer->error, 0);
+        ck_assert_uint_eq(answer->n_tenures, 1);
+        store_answer_free(answer);
+        stop(store);
+}
+END_TEST
+
+START_TEST(test_a_disk_that_hangs_answers_nobody_and_what_is_cancelled_is_not_answered_later) {
+        Store *store = start_and_load();
+        uint64_t given_up, kept;
+        StoreAnswer *answer;
+
+        disk_hang(DISK_SYNC);
+        ck_assert_int_eq(store_submit_creations(store, 0, 4000000000), 0);
+        disk_wait_until_hung();
+        given_up = ask_store(store, &all_of_it);
+        kept = ask_store(store, &all_of_it);
+        ck_assert_ptr_null(store_take_answer(store));
+        store_cancel_query(store, given_up);
+        disk_hang(0);
+        answer = wait_for_answer(store, kept);
+        ck_assert_int_eq(answer->error, 0);
+        store_answer_free(answer);
+        ck_assert_ptr_null(store_take_answer(store));
+        stop(store);
+}
+END_TEST
+
+START_TEST(test_questions_that_are_left_keep_nobody_from_stopping) {
+        Store *store = start_and_load();
+
+        for (size_t i = 0; i < 10; i++)
+                (void)ask_store(store, &all_of_it);
+        stop(store);
+        store = start_and_load();
+        disk_hang(DISK_SYNC);
+        ck_assert_int_eq(store_submit_creations(store, 0, 4000000001), 0);
+        disk_wait_until_hung();
+        (void)ask_store(store, &all_of_it);
+        ck_assert_int_eq(store_stop(store, 1000), -ETIMEDOUT);
+        store_free(store);
+        disk_hang(0);
+}
+END_TEST
+
+START_TEST(test_a_history_that_cannot_be_read_is_an_error_and_the_file_is_set_aside) {
+        Store *store = start_and_load();
+        StoreAnswer *answer;
+
+        submit_put(store, 1, "a");
+        wait_committed(store, 1);
+        change(path, "DROP TABLE tenures");
+        answer = wait_for_answer(store, ask_store(store, &all_of_it));
+        ck_assert_int_eq(answer->error, -EIO);
+        store_answer_free(answer);
+        WAIT(store, store_wants_whole(store));
+        ck_assert(has_notice(store, "set aside"));
+        submit_whole(store, 1, "a", 0);
+        wait_committed(store, 1);
+        answer = wait_for_answer(store, ask_store(store, &all_of_it));
+        ck_assert_int_eq(answer->error, 0);
+        store_answer_free(answer);
+        stop(store);
+}
+END_TEST
+
+START_TEST(test_a_reader_of_history_leaves_the_log_free_to_be_cut) {
+        Store *store = start_and_load();
+
+        for (uint64_t i = 1; i <= 3000; i++) {
+                submit_put(store, i, "a");
+                if (i % 100 == 0)
+                        store_answer_free(wait_for_answer(store, ask_store(store, &all_of_it)));
+        }
+        stop(store);
+        ck_assert_int_eq(file_size(in_dir("registry.db-wal")), 0);
+}
+END_TEST
+
+/* --- refusals, bounds ----------------------------------------------------------------------- */
+
+START_TEST(test_refusals_are_loaded_by_the_next_run) {
+        Store *store = start_and_load();
+        Refused refused = { .name = (char[]){ "ab" }, .n_name = 2, .at_usec = NOW, .reason = REFUSAL_NAME_TAKEN,
+                            .port = 4711, .uid = NODE_UID_UNKNOWN };
+        StoreLoaded *loaded;
+
+        ck_assert_int_eq(store_submit_refusal(store, &refused), 0);
+        /* Of no revision; what comes after it is. */
+        put_and_commit(store, 1, "x");
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM refused"), 1);
+        stop(store);
+        store = start();
+        loaded = take(store);
+        ck_assert_uint_eq(loaded->n_refused, 1);
+        ck_assert_mem_eq(loaded->refused[0].name, "ab", 2);
+        ck_assert_uint_eq(loaded->refused[0].uid, NODE_UID_UNKNOWN);
+        ck_assert_ptr_null(loaded->refused[0].unit);
+        store_loaded_free(loaded);
+        stop(store);
+}
+END_TEST
+
+START_TEST(test_bounds_of_history_can_be_changed_while_it_runs) {
+        Store *store = start_and_load();
+
+        for (uint64_t i = 1; i <= 50; i++)
+                submit_end(store, i, "a", i);
+        wait_committed(store, 50);
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM tenures"), 50);
+        store_set_history_bounds(store, 36500, 7, 1000);
+        WAIT(store, ask_number(path, "SELECT count(*) FROM tenures") == 7);
+        store_set_history_bounds(store, 36500, 1000, 3);
+        submit_end(store, 51, "a", 51);
+        wait_committed(store, 51);
+        ck_assert_answer(path, "SELECT group_concat(serial) FROM tenures", "49,50,51");
+        stop(store);
+}
+END_TEST
+
 Suite *suite(void) {
         Suite *suite = suite_create("store");
         TCase *tcase = tcase_create("store");
@@ -1147,6 +1393,17 @@ Suite *suite(void) {
         tcase_add_loop_test(tcase, test_the_greater_of_what_file_and_lock_remember_counts, 0, 2);
         tcase_add_test(tcase, test_a_reader_delays_nobody_and_the_log_shrinks_when_he_leaves);
         tcase_add_test(tcase, test_a_reader_who_leaves_last_takes_nothing_with_him);
+        tcase_add_test(tcase, test_an_answer_has_all_that_was_submitted_before_the_question);
+        tcase_add_test(tcase, test_many_questions_are_answered_in_their_order_and_too_many_are_not_taken);
+        tcase_add_test(tcase, test_who_ended_a_registration_is_in_the_history);
+        tcase_add_test(tcase, test_without_a_file_history_is_not_to_be_had);
+        tcase_add_test(tcase, test_questions_that_wait_for_a_disk_that_fails_are_answered_with_an_error);
+        tcase_add_test(tcase, test_a_disk_that_hangs_answers_nobody_and_what_is_cancelled_is_not_answered_later);
+        tcase_add_test(tcase, test_questions_that_are_left_keep_nobody_from_stopping);
+        tcase_add_test(tcase, test_a_history_that_cannot_be_read_is_an_error_and_the_file_is_set_aside);
+        tcase_add_test(tcase, test_a_reader_of_history_leaves_the_log_free_to_be_cut);
+        tcase_add_test(tcase, test_refusals_are_loaded_by_the_next_run);
+        tcase_add_test(tcase, test_bounds_of_history_can_be_changed_while_it_runs);
         suite_add_tcase(suite, tcase);
         return suite;
 }
