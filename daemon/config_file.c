@@ -42,7 +42,7 @@ typedef struct Reader {
 } Reader;
 
 /* The line as it may be shown. */
-#define SHOWN_MAX 256
+#define SHOWN_MAX 512
 
 static void reader_complain(Reader *reader, const char *what, const char *text, const char *why) {
         char shown[SHOWN_MAX], shown_why[SHOWN_MAX];
@@ -101,7 +101,7 @@ static int on_pair(void *userdata, const char *section, const char *key, const c
                 problems_add_error(reader->problems, "%s:%u: there is no setting '%s' in [%s]", reader->path,
                                    reader->line, shown, reader->section == SECTION_RESERVE ? RESERVE : section);
         else if (r == -EINVAL)
-                problems_add_error(reader->problems, "%s:%u: %s %s", reader->path, reader->line, shown, why);
+                reader_complain(reader, shown, " ", why);
         else if (r < 0)
                 reader->error = r;
         return 1;
