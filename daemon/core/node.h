@@ -72,6 +72,7 @@ typedef struct NodeProfile {
         size_t n_metadata; /* bytes */
 } NodeProfile;
 
+#define NODE_ENDED_BY_MAX 32 /* "uid 1000", with its NUL */
 #define NODE_HOST_BYTES_MAX 255
 #define NODE_METADATA_PAIRS_MAX 32
 #define NODE_METADATA_KEY_MAX 64    /* bytes: letters, digits, '.', '_', '-' */
@@ -98,9 +99,11 @@ typedef struct Node {
         bool is_unit_own;          /* false: it lives under another manager within `unit` */
         bool is_helper;            /* of a tool, by the patterns of the settings: left out of listings */
         pid_t unit_pid;            /* the main process of its unit; 0: unknown */
+        uint64_t unit_invocation;  /* which start of its unit it is of (half of the InvocationID); 0: unknown */
         NodeProfile profile;
-        uint64_t until_usec;        /* of a former: when it ended, CLOCK_REALTIME, and why */
+        uint64_t until_usec;        /* of a former: when it ended, CLOCK_REALTIME, why, and who did it */
         NodeEnd end;
+        char ended_by[NODE_ENDED_BY_MAX];
         struct Node *newer, *older; /* the registry's lists, newest first */
         char data[];                /* name NUL extra NUL */
 } Node;

@@ -39,7 +39,7 @@ NodeState node_state_decide(const NodeFacts *facts, NodeSource *ret_source) {
 }
 
 bool node_is_going(const NodeFacts *facts) {
-        return facts->is_listener_gone || facts->unit_phase == UNIT_PHASE_STOPPING;
+        return facts->is_listener_gone || facts->is_left_over || facts->unit_phase == UNIT_PHASE_STOPPING;
 }
 
 static bool is_notify(const char *type) {
@@ -62,6 +62,11 @@ UnitPhase unit_phase_from_words(const char *type, const char *active, const char
                 return UNIT_PHASE_READY;
         return strcmp(active, "active") == 0 && strcmp(sub, "exited") != 0 ? UNIT_PHASE_READY
                                                                             : UNIT_PHASE_PLAIN;
+}
+
+bool unit_is_over(const char *active, const char *sub) {
+        return strcmp(active, "inactive") == 0 || strcmp(active, "failed") == 0 ||
+               (strcmp(active, "activating") == 0 && strcmp(sub, "auto-restart") == 0);
 }
 
 static const char *const state_words[_NODE_STATE_N] = {

@@ -42,20 +42,25 @@ typedef enum NodeAnnounced {
 typedef struct NodeFacts {
         bool is_awaited;       /* its connection was lost by our own restart */
         bool is_listener_gone; /* a listener was matched to it and has closed */
+        bool is_left_over;     /* its unit has ended, or was started anew, without it (KillMode=process): it was told to
+                                * stop, or nobody looks after it any more */
         UnitPhase unit_phase;
         NodeAnnounced announced;
 } NodeFacts;
 
 NodeState node_state_decide(const NodeFacts *facts, NodeSource *ret_source);
 
-/* True if the node will be gone in a moment: a newcomer of its name waits for that instead of being refused
- * (P4). An application that drains may do so for hours: that is no reason to wait. */
+/* True if the node will be gone in a moment, as far as can be told: a newcomer of its name waits for that instead of
+ * being refused (P4). An application that drains may do so for hours: that is no reason to wait. */
 bool node_is_going(const NodeFacts *facts);
 
 /* From systemd's words: Type= of a service ("" for any other kind of unit), ActiveState, SubState. `is_own` is
  * false where the process is not the unit's own but lives under another manager within it (a user's manager, a
  * container): then "ready" says nothing about it. */
 UnitPhase unit_phase_from_words(const char *type, const char *active, const char *sub, bool is_own);
+
+/* True if systemd's words say that a process which is still there was left over by its unit. */
+bool unit_is_over(const char *active, const char *sub);
 
 /* Stable words: "up", "awaited", "stopping", "starting", "ready". Never NULL for a valid value. */
 const char *node_state_to_string(NodeState state);

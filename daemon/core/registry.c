@@ -11,6 +11,7 @@
 #include "core/registry.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/creation.h"
@@ -334,6 +335,7 @@ static int registry_decide_new(Registry *registry, const Event *event, Change *r
         node->peer = event->peer;
         node->is_unit_own = event->is_unit_own;
         node->unit_pid = event->unit_pid;
+        node->unit_invocation = event->unit_invocation;
         node->is_helper = registry->rules &&
                           rules_is_helper(registry->rules, event->info.name, event->info.n_name);
         node_set_facts(node, &facts, event->now_usec);
@@ -358,6 +360,7 @@ static int registry_decide_return(Registry *registry, const Event *event, Node *
                 .now_usec = event->now_usec,
                 .facts = holder->facts,
                 .unit_pid = holder->unit_pid,
+                .unit_invocation = holder->unit_invocation,
                 .peer = event->peer,
                 .connection = event->connection,
                 .connection_fd = event->connection_fd,
@@ -446,6 +449,7 @@ static Change change_facts(const Event *event) {
                 .now_usec = event->now_usec,
                 .facts = event->node->facts,
                 .unit_pid = event->node->unit_pid,
+                .unit_invocation = event->node->unit_invocation,
         };
 }
 
@@ -486,12 +490,20 @@ static int registry_decide_found(Registry *registry, const Event *event, Change 
         return r;
 }
 
+/* The first start of its unit that is heard of is taken for the node's. */
 static Change decide_unit(const Event *event) {
+        const Node *node = event->node;
         Change change = change_facts(event);
 
         change.facts.unit_phase = event->unit_phase;
         change.unit_pid = event->unit_pid;
-        if (event->unit_phase == event->node->facts.unit_phase && event->unit_pid == event->node->unit_pid)
+        if (node->unit_invocation == 0)
+                change.unit_invocation = event->unit_invocation;
+        change.facts.is_left_over = event->is_unit_over || (event->unit_invocation != 0 &&
+                                                            event->unit_invocation != change.unit_invocation);
+        if (event->unit_phase == node->facts.unit_phase && event->unit_pid == node->unit_pid &&
+            change.unit_invocation == node->unit_invocation &&
+            change.facts.is_left_over == node->facts.is_left_over)
                 change.kind = CHANGE_NONE;
         return change;
 }
@@ -600,6 +612,7 @@ static void registry_set_facts(Registry *registry, Node *node, const Change *cha
         registry_uncount(registry, node);
         node_set_facts(node, &change->facts, change->now_usec);
         node->unit_pid = change->unit_pid;
+        node->unit_invocation = change->unit_invocation;
         registry_count(registry, node);
 }
 
@@ -729,6 +742,8 @@ void registry_apply(Registry *registry, Change *change) {
                 registry_remove(registry, change->node);
                 change->node->end = change->end;
                 change->node->until_usec = change->now_usec;
+                snprintf(change->node->ended_by, sizeof change->node->ended_by, "%s",
+                         change->by ? change->by : "");
                 registry_add_former(registry, change->node);
                 break;
         }

@@ -62,6 +62,8 @@ typedef struct Event {
         /* EVENT_REGISTER, EVENT_UNIT */
         UnitPhase unit_phase;
         pid_t unit_pid;
+        uint64_t unit_invocation; /* 0: unknown */
+        bool is_unit_over;        /* EVENT_UNIT: see unit_is_over() */
 
         const char *by; /* EVENT_RELEASE: who does it, in words: "uid 0"; borrowed */
 
@@ -91,6 +93,7 @@ typedef struct Change {
         /* CHANGE_RETURN, CHANGE_FACTS */
         NodeFacts facts;
         pid_t unit_pid;
+        uint64_t unit_invocation;
         NodeProfile profile; /* CHANGE_FACTS with has_profile: in place of the node's; owned until applied */
         bool has_profile;
 

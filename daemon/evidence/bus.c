@@ -58,6 +58,7 @@ typedef enum Property {
         PROPERTY_SUB,
         PROPERTY_TYPE,
         PROPERTY_MAIN_PID,
+        PROPERTY_INVOCATION,
         _PROPERTY_N,
 } Property;
 
@@ -69,6 +70,7 @@ static const struct {
         [PROPERTY_SUB] = { UNIT, "SubState" },
         [PROPERTY_TYPE] = { SERVICE, "Type" },
         [PROPERTY_MAIN_PID] = { SERVICE, "MainPID" },
+        [PROPERTY_INVOCATION] = { UNIT, "InvocationID" },
 };
 
 typedef struct Reading Reading;
@@ -99,7 +101,7 @@ struct Bus {
         uint64_t retry_usec;
         char owner[BUS_NAME_MAX]; /* systemd's unique name; "" none */
         sd_bus_slot *subscribing;
-        Reading readings[4]; /* 16 calls at once */
+        Reading readings[4]; /* 20 calls at once */
         char why[128];
 };
 
@@ -157,12 +159,33 @@ static void word_copy(char *word, size_t n_word, const char *text) {
         memcpy(word, text, strnlen(text, n_word - 1));
 }
 
+/* 16 bytes, or none while it was never started. */
+static int words_read_invocation(BusWords *words, sd_bus_message *message) {
+        const void *id;
+        size_t n_id;
+        int r = sd_bus_message_enter_container(message, 'v', "ay");
+
+        if (r >= 0)
+                r = sd_bus_message_read_array(message, 'y', &id, &n_id);
+        if (r >= 0)
+                r = sd_bus_message_exit_container(message);
+        if (r < 0)
+                return r;
+        words->has_invocation = true;
+        words->facts.invocation = 0;
+        if (n_id >= sizeof words->facts.invocation)
+                memcpy(&words->facts.invocation, id, sizeof words->facts.invocation);
+        return 0;
+}
+
 /* Takes a variant from a message. */
 static int words_read(BusWords *words, Property property, sd_bus_message *message) {
         const char *text = "";
         uint32_t number = 0;
         int r;
 
+        if (property == PROPERTY_INVOCATION)
+                return words_read_invocation(words, message);
         if (property == PROPERTY_MAIN_PID)
                 r = sd_bus_message_read(message, "v", "u", &number);
         else
@@ -186,6 +209,7 @@ static int words_read(BusWords *words, Property property, sd_bus_message *messag
                 words->has_main_pid = true;
                 words->facts.main_pid = (pid_t)number;
                 break;
+        case PROPERTY_INVOCATION:
         case _PROPERTY_N:
                 break;
         }

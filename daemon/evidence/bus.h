@@ -12,7 +12,7 @@ typedef struct Bus Bus;
 
 /* Some of systemd's words on a unit. */
 typedef struct BusWords {
-        bool has_type, has_active, has_sub, has_main_pid; /* which of `facts` are told */
+        bool has_type, has_active, has_sub, has_main_pid, has_invocation; /* which of `facts` are told */
         bool is_partial; /* others have changed as well, and must be asked for */
         UnitFacts facts;
 } BusWords;

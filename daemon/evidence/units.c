@@ -204,7 +204,8 @@ static void units_tell(Units *units) {
 
 static bool facts_equal(const UnitFacts *a, const UnitFacts *b) {
         return strcmp(a->type, b->type) == 0 && strcmp(a->active, b->active) == 0 &&
-               strcmp(a->sub, b->sub) == 0 && a->main_pid == b->main_pid;
+               strcmp(a->sub, b->sub) == 0 && a->main_pid == b->main_pid &&
+               a->invocation == b->invocation;
 }
 
 static void units_know(Units *units, Unit *unit, const UnitFacts *facts) {
@@ -223,6 +224,8 @@ static void facts_take(UnitFacts *facts, const BusWords *words) {
                 memcpy(facts->sub, words->facts.sub, sizeof facts->sub);
         if (words->has_main_pid)
                 facts->main_pid = words->facts.main_pid;
+        if (words->has_invocation)
+                facts->invocation = words->facts.invocation;
 }
 
 /* Type= is read from its file anew without a word about it; it counts from the next start on. */

@@ -16,6 +16,7 @@ typedef struct UnitFacts {
         char active[24]; /* ActiveState; "" while nothing is known: not asked yet, no such unit, no bus */
         char sub[24];    /* SubState */
         pid_t main_pid;  /* of a service; 0: none, or unknown */
+        uint64_t invocation; /* which start of it: the first half of the InvocationID; 0: none, or unknown */
 } UnitFacts;
 
 typedef struct Units Units;

@@ -81,7 +81,8 @@ void inquiry_why(Inquiry *inquiry, Conn *conn, const ControlRequest *request) {
                 records_put_refused(&buffer, refused);
         former = registry_find_former(registry, selection.name, selection.n_name);
         if (former)
-                records_put_tenure(&buffer, CONTROL_TENURE_RECORD, former, node_end_to_string(former->end), NULL);
+                records_put_tenure(&buffer, CONTROL_TENURE_RECORD, former, node_end_to_string(former->end),
+                                   former->ended_by[0] ? former->ended_by : NULL);
         answer_buffer(conn, &buffer);
 }
 

@@ -37,22 +37,24 @@ static uint64_t states_now(const UnitStates *states, clockid_t clock) {
         return now;
 }
 
-/* Nothing here can be short of memory: only registrations and announcements allocate. */
-static void states_tell(UnitStates *states, Node *node, UnitPhase phase, pid_t pid) {
-        ledger_carry(states->ledger,
-                     &(Event){
-                             .kind = EVENT_UNIT,
-                             .node = node,
-                             .now_usec = states_now(states, CLOCK_REALTIME),
-                             .unit_phase = phase,
-                             .unit_pid = pid,
-                     },
-                     NULL);
+/* Of a unit that is another manager's, too, only its end concerns the nodes below. */
+static void fill(Event *event, const UnitFacts *facts, bool is_own) {
+        event->unit_phase = UNIT_PHASE_UNKNOWN;
+        event->unit_pid = is_own ? facts->main_pid : 0;
+        event->unit_invocation = facts->invocation;
+        event->is_unit_over = false;
+        if (!facts->active[0])
+                return;
+        event->unit_phase = unit_phase_from_words(facts->type, facts->active, facts->sub, is_own);
+        event->is_unit_over = unit_is_over(facts->active, facts->sub);
 }
 
-static UnitPhase phase_of(const UnitFacts *facts, bool is_own) {
-        return facts->active[0] ? unit_phase_from_words(facts->type, facts->active, facts->sub, is_own)
-                                : UNIT_PHASE_UNKNOWN;
+/* Nothing here can be short of memory: only registrations and announcements allocate. */
+static void states_tell(UnitStates *states, Node *node, const UnitFacts *facts) {
+        Event event = { .kind = EVENT_UNIT, .node = node, .now_usec = states_now(states, CLOCK_REALTIME) };
+
+        fill(&event, facts, node->is_unit_own);
+        ledger_carry(states->ledger, &event, NULL);
 }
 
 /* --- the bus ---------------------------------------------------------------------------------- */
@@ -66,7 +68,7 @@ static int states_on_grace(sd_event_source *source, uint64_t usec, void *userdat
                 return 0;
         for (Node *node = registry_newest(states->registry), *older; node; node = older) {
                 older = node->older;
-                states_tell(states, node, UNIT_PHASE_UNKNOWN, 0);
+                states_tell(states, node, &(UnitFacts){ 0 });
         }
         return 0;
 }
@@ -107,8 +109,7 @@ static void states_on_unit(void *userdata, const char *unit, const UnitFacts *fa
                 for (Node *node = registry_newest(states->registry), *older; node; node = older) {
                         older = node->older;
                         if (node->unit && strcmp(node->unit, unit) == 0)
-                                states_tell(states, node, phase_of(facts, node->is_unit_own),
-                                            node->is_unit_own ? facts->main_pid : 0);
+                                states_tell(states, node, facts);
                 }
         if (states->asked_unit && strcmp(states->asked_unit, unit) == 0)
                 states->heard_usec = states_now(states, CLOCK_MONOTONIC);
@@ -118,12 +119,9 @@ static void states_on_unit(void *userdata, const char *unit, const UnitFacts *fa
 void unit_states_fill(UnitStates *states, Event *event) {
         UnitFacts facts;
 
-        event->unit_phase = UNIT_PHASE_UNKNOWN;
-        event->unit_pid = 0;
         if (!event->unit || !units_get(states->units, event->unit, &facts))
-                return;
-        event->unit_phase = phase_of(&facts, event->is_unit_own);
-        event->unit_pid = event->is_unit_own ? facts.main_pid : 0;
+                facts = (UnitFacts){ 0 };
+        fill(event, &facts, event->is_unit_own);
 }
 
 int unit_states_ask(UnitStates *states, const Node *node) {
