@@ -20,8 +20,8 @@
 
 #include "notify_socket.h"
 
-/* Sent in one turn of the loop, so that a burst keeps nobody from being answered. */
-#define BATCH 32
+/* Told in one turn of the loop, so that a burst keeps nobody from being answered. */
+#define BATCH 8
 /* How late a connection may be stored: a timer that need not be exact wakes the machine less often. */
 #define ACCURACY_USEC (100 * USEC_PER_MSEC)
 /* When nobody listens, or the machine is short of something: tried again after so long. */
