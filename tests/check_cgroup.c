@@ -35,58 +35,103 @@ static void skip(const char *function, const char *reason) {
 #define X100 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10
 #define X240 X100 X100 X10 X10 X10 X10
 
+#define ID64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static const struct {
         const char *path;
         const char *unit; /* NULL: none */
+        bool is_not_own;
 } paths[] = {
-        { "/system.slice/epmd.service", "epmd.service" },
-        { "/system.slice/epmd.service/", "epmd.service" },
-        { "/system.slice/epmd.service/worker/x.service", "epmd.service" },
-        { "//system.slice///epmd.service", "epmd.service" },
-        { "system.slice/epmd.service", "epmd.service" },
-        { "/epmd.service", "epmd.service" },
-        { "/init.scope", "init.scope" },
-        { "/system.slice/epmd.socket", "epmd.socket" },
-        { "/system.slice/var-lib.mount", "var-lib.mount" },
-        { "/system.slice/system-app.slice/app@blue.service", "app@blue.service" },
-        { "/system.slice/system-app.slice/app@a-b\\x2dc.service", "app@a-b\\x2dc.service" },
-        { "/user.slice/user-1.slice/user@1.service/app.slice/a.service", "user@1.service" },
-        { "/user.slice/user-1000.slice/session-3.scope", "session-3.scope" },
-        { "/machine.slice/systemd-nspawn@box.service/payload/system.slice/a.service",
-          "systemd-nspawn@box.service" },
+        { "/system.slice/epmd.service", "epmd.service", 0 },
+        { "/system.slice/epmd.service/", "epmd.service", 0 },
+        { "//system.slice///epmd.service", "epmd.service", 0 },
+        { "system.slice/epmd.service", "epmd.service", 0 },
+        { "/epmd.service", "epmd.service", 0 },
+        { "/init.scope", "init.scope", 0 },
+        { "/system.slice/epmd.socket", "epmd.socket", 0 },
+        { "/system.slice/var-lib.mount", "var-lib.mount", 0 },
+        { "/system.slice/dev-sda2.swap", "dev-sda2.swap", 0 },
+        { "/system.slice/system-app.slice/app@blue.service", "app@blue.service", 0 },
+        { "/system.slice/system-app.slice/app@a-b\\x2dc.service", "app@a-b\\x2dc.service", 0 },
+        { "/a.slice.service", "a.slice.service", 0 },
+
+        /* groups that a service makes below itself, and systemd for its helper processes */
+        { "/system.slice/a.service/worker", "a.service", 0 },
+        { "/system.slice/a.service/worker/1", "a.service", 0 },
+        { "/system.slice/a.service/.control", "a.service", 0 },
+        { "/system.slice/systemd-udevd.service/udev", "systemd-udevd.service", 0 },
+        { "/system.slice/a.service/libpod-payload-" ID64, "a.service", 0 },
+        { "/system.slice/a.service/@.service", "a.service", 0 },
+        { "/system.slice/a.service/b.timer", "a.service", 0 }, /* a unit that has no processes */
+
+        /* sessions and users' managers */
+        { "/user.slice/user-1000.slice/session-3.scope", "session-3.scope", 0 },
+        { "/user.slice/user-1.slice/user@1.service", "user@1.service", 0 },
+        { "/user.slice/user-1.slice/user@1.service/init.scope", "user@1.service", 1 },
+        { "/user.slice/user-1.slice/user@1.service/app.slice/a.service", "user@1.service", 1 },
+        { "/user.slice/user-1.slice/user@1.service/app.slice/a.service/worker", "user@1.service", 1 },
+        { "/user.slice/user-1.slice/user@1.service/app.slice/app-x@y.slice", "user@1.service", 1 },
+        { "/user.slice/user-1.slice/user@1.service/_tasks.service", "user@1.service", 1 },
+        { "/user.slice/user-1.slice/user@1.service/user.slice/libpod-" ID64 ".scope/container", "user@1.service", 1 },
+
+        /* containers with a systemd of their own */
+        { "/machine.slice/systemd-nspawn@box.service/payload", "systemd-nspawn@box.service", 0 },
+        { "/machine.slice/systemd-nspawn@box.service/supervisor", "systemd-nspawn@box.service", 0 },
+        { "/machine.slice/systemd-nspawn@box.service/payload/init.scope", "systemd-nspawn@box.service", 1 },
+        { "/machine.slice/systemd-nspawn@box.service/payload/system.slice/a.service", "systemd-nspawn@box.service", 1 },
+        { "/machine.slice/machine-box.scope/payload/system.slice/a.service", "machine-box.scope", 1 },
+        { "/machine.slice/machine-box.scope/init.scope", "machine-box.scope", 1 },
+        { "/system.slice/docker-" ID64 ".scope/system.slice/a.service", "docker-" ID64 ".scope", 1 },
+        { "/system.slice/lxc@box.service/payload/user.slice/user-1.slice/session-1.scope", "lxc@box.service", 1 },
+
+        /* containers with nothing but their processes */
+        { "/system.slice/docker-" ID64 ".scope", "docker-" ID64 ".scope", 0 },
+        { "/machine.slice/libpod-" ID64 ".scope/container", "libpod-" ID64 ".scope", 0 },
+        { "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12_34.slice/crio-" ID64 ".scope",
+          "crio-" ID64 ".scope", 0 },
+        { "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/cri-containerd-" ID64 ".scope",
+          "cri-containerd-" ID64 ".scope", 0 },
+        { "/docker/" ID64, NULL, 0 },
+        { "/kubepods/burstable/pod1234/" ID64, NULL, 0 },
+        { "/lxc.payload.box/system.slice/a.service", NULL, 0 },
+        /* a pod's runtime may leave its processes in the slice */
+        { "/kubepods.slice/kubepods-pod1.slice/" ID64, NULL, 0 },
+
         /* systemd puts "_" before what a controller's file might be called */
-        { "/system.slice/_cpu.service", "cpu.service" },
-        { "/system.slice/__x.service", "_x.service" },
-        { "/_my.slice/a.service", "a.service" },
-        { "/a.slice.service", "a.slice.service" },
-        { "/system.slice/" X240 "0123456.service", X240 "0123456.service" }, /* 255 bytes */
-        { "/system.slice/" X240 "01234567.service", NULL },
-        { "", NULL },
-        { "/", NULL },
-        { "/system.slice", NULL },
-        { "/system.slice/", NULL },
-        { "/system.slice/nothing", NULL },
-        { "/docker/0123456789abcdef", NULL },
-        { "/nothing/a.service", NULL },
-        { "/system.slice/.service", NULL },
-        { "/.slice/a.service", NULL },
-        { "/system.slice/_", NULL },
-        { "/system.slice/@a.service", NULL },
-        { "/system.slice/a@.service", NULL }, /* a template is no unit */
-        { "/system.slice/a.servicex", NULL },
-        { "/system.slice/aservice", NULL },
-        { "/system.slice/a\nb.service", NULL }, /* would forge a line of the log */
-        { "/system.slice/a b.service", NULL },
-        { "/system.slice/\xc3\xa4.service", NULL },
+        { "/system.slice/_cpu.service", "cpu.service", 0 },
+        { "/system.slice/__x.service", "_x.service", 0 },
+        { "/_my.slice/a.service", "a.service", 0 },
+
+        { "/system.slice/" X240 "0123456.service", X240 "0123456.service", 0 }, /* 255 bytes */
+        { "/system.slice/" X240 "01234567.service", NULL, 0 },
+        { "", NULL, 0 },
+        { "/", NULL, 0 },
+        { "/system.slice", NULL, 0 },
+        { "/system.slice/", NULL, 0 },
+        { "/system.slice/nothing", NULL, 0 },
+        { "/nothing/a.service", NULL, 0 },
+        { "/system.slice/.service", NULL, 0 },
+        { "/.slice/a.service", NULL, 0 },
+        { "/system.slice/_", NULL, 0 },
+        { "/system.slice/@a.service", NULL, 0 },
+        { "/system.slice/a@.service", NULL, 0 }, /* a template is no unit */
+        { "/system.slice/a.servicex", NULL, 0 },
+        { "/system.slice/aservice", NULL, 0 },
+        { "/system.slice/a\nb.service", NULL, 0 }, /* would forge a line of the log */
+        { "/system.slice/a b.service", NULL, 0 },
+        { "/system.slice/\xc3\xa4.service", NULL, 0 },
 };
 
-START_TEST(test_a_path_tells_its_unit) {
+START_TEST(test_a_path_tells_its_unit_and_whether_that_is_its_own) {
         char unit[256] = "untouched";
-        int r = cgroup_path_to_unit(paths[_i].path, unit);
+        bool is_own = paths[_i].is_not_own;
+        int r = cgroup_path_to_unit(paths[_i].path, unit, &is_own);
 
         ck_assert_int_eq(r, paths[_i].unit ? 0 : -ENOENT);
-        if (paths[_i].unit)
-                ck_assert_str_eq(unit, paths[_i].unit);
+        if (!paths[_i].unit)
+                return;
+        ck_assert_str_eq(unit, paths[_i].unit);
+        ck_assert_msg(is_own == !paths[_i].is_not_own, "%s", paths[_i].path);
 }
 END_TEST
 
@@ -126,17 +171,24 @@ static uint64_t make(const char *path) {
         return st.st_ino;
 }
 
-static void check_unit(uint64_t id, const char *expected) {
+static void check_unit_of(uint64_t id, const char *expected, bool is_expected_own) {
         const char *unit = NULL;
+        bool is_own = !is_expected_own;
 
-        ck_assert_int_eq(cgroups_find_unit(cgroups, id, &unit), 0);
+        ck_assert_int_eq(cgroups_find_unit(cgroups, id, &unit, &is_own), 0);
         ck_assert_str_eq(unit, expected);
+        ck_assert(is_own == is_expected_own);
+}
+
+static void check_unit(uint64_t id, const char *expected) {
+        check_unit_of(id, expected, true);
 }
 
 static void check_no_unit(uint64_t id) {
         const char *unit = NULL;
+        bool is_own;
 
-        ck_assert_int_eq(cgroups_find_unit(cgroups, id, &unit), -ENOENT);
+        ck_assert_int_eq(cgroups_find_unit(cgroups, id, &unit, &is_own), -ENOENT);
         ck_assert_ptr_null(unit);
 }
 
@@ -154,6 +206,21 @@ START_TEST(test_a_directory_and_those_below_it_are_of_its_unit) {
                 check_no_unit(st.st_ino);
                 check_no_unit(0);
                 check_no_unit(UINT64_MAX);
+        }
+}
+END_TEST
+
+START_TEST(test_what_lives_under_another_manager_is_not_the_units_own) {
+        uint64_t manager = make("user@1.service"), scope = make("user@1.service/init.scope");
+        make("user@1.service/app.slice");
+        uint64_t service = make("user@1.service/app.slice/a.service");
+        uint64_t below = make("user@1.service/app.slice/a.service/worker");
+
+        for (int i = 0; i < 3; i++) { /* from the tree, and from the cache */
+                check_unit_of(manager, "user@1.service", true);
+                check_unit_of(scope, "user@1.service", false);
+                check_unit_of(service, "user@1.service", false);
+                check_unit_of(below, "user@1.service", false);
         }
 }
 END_TEST
@@ -254,6 +321,7 @@ START_TEST(test_walks_are_refused_when_they_took_too_long) {
         uint64_t a = make("a.service"), b = make("b.service"), missing = UINT64_MAX;
         const char *unit;
         char path[64];
+        bool is_own;
         int r;
 
         for (int i = 0; i < 2000; i++) {
@@ -265,13 +333,13 @@ START_TEST(test_walks_are_refused_when_they_took_too_long) {
         /* Ids that share one place of the cache: they put out one of the two at most. */
         do {
                 missing -= 1024;
-                r = cgroups_find_unit(cgroups, missing, &unit);
+                r = cgroups_find_unit(cgroups, missing, &unit, &is_own);
         } while (r == -ENOENT && missing > UINT64_MAX / 2);
         ck_assert_int_eq(r, -EAGAIN);
         /* What is known, also that there is none, costs no walk. */
         check_no_unit(missing + 1024);
-        ck_assert(cgroups_find_unit(cgroups, a, &unit) == 0 ||
-                  cgroups_find_unit(cgroups, b, &unit) == 0);
+        ck_assert(cgroups_find_unit(cgroups, a, &unit, &is_own) == 0 ||
+                  cgroups_find_unit(cgroups, b, &unit, &is_own) == 0);
 }
 END_TEST
 
@@ -307,6 +375,7 @@ static int listen_in(const char *group, const char *expected) {
         SocketFacts *facts = NULL;
         const char *unit = "";
         size_t n_facts = 0;
+        bool is_own = false;
 
         (void)snprintf(path, sizeof(path), "%s/cgroup.procs", group);
         int procs = open(path, O_WRONLY | O_CLOEXEC), fd;
@@ -320,9 +389,9 @@ static int listen_in(const char *group, const char *expected) {
                 return 3;
         if (listeners_on_port(listeners, ntohs(sa.sin_port), &facts, &n_facts) < 0 || n_facts != 1)
                 return 4;
-        if (cgroups_find_unit(groups, facts[0].cgroup_id, &unit) < 0)
+        if (cgroups_find_unit(groups, facts[0].cgroup_id, &unit, &is_own) < 0)
                 return 5;
-        return strcmp(unit, expected) == 0 ? 0 : 6;
+        return strcmp(unit, expected) == 0 && is_own ? 0 : 6;
 }
 
 START_TEST(test_the_cgroup_of_a_socket_leads_to_its_unit) {
@@ -366,13 +435,14 @@ Suite *suite(void) {
         TCase *t;
 
         t = tcase_create("names");
-        tcase_add_loop_test(t, test_a_path_tells_its_unit, 0, ELEMENTS(paths));
+        tcase_add_loop_test(t, test_a_path_tells_its_unit_and_whether_that_is_its_own, 0, ELEMENTS(paths));
         suite_add_tcase(s, t);
 
         t = tcase_create("trees");
         tcase_add_checked_fixture(t, set_up, tear_down);
         tcase_set_timeout(t, 60);
         tcase_add_test(t, test_a_directory_and_those_below_it_are_of_its_unit);
+        tcase_add_test(t, test_what_lives_under_another_manager_is_not_the_units_own);
         tcase_add_test(t, test_a_unit_that_comes_later_is_found);
         tcase_add_test(t, test_units_that_share_a_place_in_the_cache_are_told_apart);
         tcase_add_test(t, test_a_walk_learns_what_it_passes);

@@ -39,6 +39,7 @@ typedef struct Known {
         uint64_t id; /* 0: empty */
         char *unit;  /* NULL: none, believed until: */
         int64_t until_usec;
+        bool is_own;
 } Known;
 
 struct Cgroups {
@@ -97,25 +98,37 @@ static bool is_unit_name(const char *name, size_t n, const char *const *types) {
         return false;
 }
 
-int cgroup_path_to_unit(const char *path, char unit[static UNIT_NAME_MAX]) {
-        static const char *const slices[] = { ".slice", NULL };
-        static const char *const units[] = { ".service", ".scope", ".socket",
-                                             ".mount",   ".swap",  NULL };
+static const char *const slice_types[] = { ".slice", NULL };
+static const char *const unit_types[] = { ".service", ".scope", ".socket", ".mount", ".swap", NULL };
 
-        for (;;) {
-                path += strspn(path, "/");
-                path += path[0] == '_';
-                size_t n = strcspn(path, "/");
+/* Steps to the next component of `*path`; returns its bytes, 0 at the end. */
+static size_t path_step(const char **path) {
+        *path += strspn(*path, "/");
+        *path += **path == '_'; /* systemd's escape */
+        return strcspn(*path, "/");
+}
 
-                if (is_unit_name(path, n, units)) {
-                        memcpy(unit, path, n);
-                        unit[n] = 0;
-                        return 0;
-                }
-                if (!is_unit_name(path, n, slices))
-                        return -ENOENT;
+/* A unit below a unit is another manager's: a service makes groups below itself, but no units. */
+static bool has_unit(const char *path) {
+        for (size_t n; (n = path_step(&path)) > 0; path += n)
+                if (is_unit_name(path, n, unit_types) || is_unit_name(path, n, slice_types))
+                        return true;
+        return false;
+}
+
+int cgroup_path_to_unit(const char *path, char unit[static UNIT_NAME_MAX], bool *ret_is_own) {
+        size_t n = path_step(&path);
+
+        while (is_unit_name(path, n, slice_types)) {
                 path += n;
+                n = path_step(&path);
         }
+        if (!is_unit_name(path, n, unit_types))
+                return -ENOENT;
+        memcpy(unit, path, n);
+        unit[n] = 0;
+        *ret_is_own = !has_unit(path + n);
+        return 0;
 }
 
 /* --- what is known ---------------------------------------------------------------------------- */
@@ -129,14 +142,15 @@ static Known *cgroups_get_known(Cgroups *cgroups, uint64_t id) {
 static int cgroups_learn(Cgroups *cgroups, uint64_t id, const char *path) {
         Known *known = cgroups_get_known(cgroups, id);
         char unit[UNIT_NAME_MAX], *copy = NULL;
+        bool is_own = false;
 
-        if (path && cgroup_path_to_unit(path, unit) == 0) {
+        if (path && cgroup_path_to_unit(path, unit, &is_own) == 0) {
                 copy = strdup(unit);
                 if (!copy)
                         return -ENOMEM;
         }
         free(known->unit);
-        *known = (Known){ id, copy, (int64_t)now_usec(CLOCK_MONOTONIC) + KNOWN_FAILURE_USEC };
+        *known = (Known){ id, copy, (int64_t)now_usec(CLOCK_MONOTONIC) + KNOWN_FAILURE_USEC, is_own };
         return 0;
 }
 
@@ -226,7 +240,7 @@ static int cgroups_walk_within_credit(Cgroups *cgroups, uint64_t id) {
         return r;
 }
 
-int cgroups_find_unit(Cgroups *cgroups, uint64_t cgroup_id, const char **ret_unit) {
+int cgroups_find_unit(Cgroups *cgroups, uint64_t cgroup_id, const char **ret_unit, bool *ret_is_own) {
         const Known *known = cgroups_get_known(cgroups, cgroup_id);
 
         if (cgroup_id == 0 || cgroup_id == cgroups->root_id)
@@ -239,6 +253,7 @@ int cgroups_find_unit(Cgroups *cgroups, uint64_t cgroup_id, const char **ret_uni
         if (!known->unit)
                 return -ENOENT;
         *ret_unit = known->unit;
+        *ret_is_own = known->is_own;
         return 0;
 }
 

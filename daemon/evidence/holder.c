@@ -143,8 +143,9 @@ static void read_unit_of_process(PortHolder *holder) {
 static void read_unit_of_cgroup(PortHolder *holder, uint64_t cgroup_id) {
         _cleanup_(cgroups_freep) Cgroups *cgroups = NULL;
         const char *unit;
+        bool is_own;
 
-        if (cgroups_new(&cgroups) >= 0 && cgroups_find_unit(cgroups, cgroup_id, &unit) >= 0 &&
+        if (cgroups_new(&cgroups) >= 0 && cgroups_find_unit(cgroups, cgroup_id, &unit, &is_own) >= 0 &&
             strcmp(unit, "init.scope") != 0)
                 copy_unit(holder->unit, sizeof(holder->unit), unit);
 }

@@ -441,7 +441,7 @@ void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         if (vigil_match_listener(vigil, &event->info, &event->peer, facts.ipv6, &event->listener) < 0)
                 event->listener = (NodeListener){ 0 };
         if (vigil->cgroups && facts.cgroup_id != 0 &&
-            cgroups_find_unit(vigil->cgroups, facts.cgroup_id, &event->unit) < 0)
+            cgroups_find_unit(vigil->cgroups, facts.cgroup_id, &event->unit, &event->is_unit_own) < 0)
                 event->unit = NULL;
 }
 
