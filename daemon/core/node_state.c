@@ -49,6 +49,8 @@ static bool is_notify(const char *type) {
 /* ExecStartPre= runs before the node, ExecStartPost= after READY=1; "auto-restart" is the pause before a start.
  * What is there in either of the first and the last was left over from before. */
 UnitPhase unit_phase_from_words(const char *type, const char *active, const char *sub, bool is_own) {
+        if (!*active)
+                return UNIT_PHASE_UNKNOWN;
         if (strcmp(active, "deactivating") == 0)
                 return UNIT_PHASE_STOPPING;
         if (!is_own || !is_notify(type))

@@ -54,9 +54,9 @@ NodeState node_state_decide(const NodeFacts *facts, NodeSource *ret_source);
  * being refused (P4). An application that drains may do so for hours: that is no reason to wait. */
 bool node_is_going(const NodeFacts *facts);
 
-/* From systemd's words: Type= of a service ("" for any other kind of unit), ActiveState, SubState. `is_own` is
- * false where the process is not the unit's own but lives under another manager within it (a user's manager, a
- * container): then "ready" says nothing about it. */
+/* From systemd's words: Type= of a service ("" for any other kind of unit), ActiveState ("": nothing is known),
+ * SubState. `is_own` is false where the process is not the unit's own but lives under another manager within it
+ * (a user's manager, a container): then "ready" says nothing about it. */
 UnitPhase unit_phase_from_words(const char *type, const char *active, const char *sub, bool is_own);
 
 /* True if systemd's words say that a process which is still there was left over by its unit. */
