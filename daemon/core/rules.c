@@ -111,7 +111,8 @@ static bool owner_is(const RuleOwner *owner, const NodePeer *peer, const char *u
         case RULE_OWNER_UID:
                 return peer->uid != NODE_UID_UNKNOWN && peer->uid == owner->uid;
         case RULE_OWNER_UNIT:
-                return unit && fnmatch(owner->pattern, unit, 0) == 0;
+                /* systemd's own escapes have backslashes: app@a\x2db.service */
+                return unit && fnmatch(owner->pattern, unit, FNM_NOESCAPE) == 0;
         case RULE_OWNER_NOBODY:
                 break;
         }

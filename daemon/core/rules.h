@@ -38,7 +38,8 @@ typedef struct Rules {
         size_t n_helpers;
 } Rules;
 
-/* A pattern is a shell's: * ? [...], matched against the whole name, case and all (fnmatch(3)). */
+/* A pattern is a shell's: * ? [...], matched against the whole name, case and all (fnmatch(3)); ? is one byte. In
+ * one of units a backslash stands for itself, since systemd's escapes are made of it. */
 
 void rules_done(Rules *rules);
 /* A new reservation without patterns and owners, good until the next call; NULL on ENOMEM. */
