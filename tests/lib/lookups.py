@@ -4,8 +4,8 @@
     python3 -m lib.lookups RATE          {"name": port, ...} as the first line of stdin
 
 Asks for one name after the other, RATE a second, and looks at every answer. Says each answer that is wrong and
-each question that was cut off (its connection ended without an answer) as a JSON line at once; at the end of
-stdin the sum of all.
+each question that was cut off (its connection ended without an answer) as a JSON line at once, and every fifty
+questions that they were asked; at the end of stdin the sum of all.
 """
 
 import json
@@ -58,6 +58,8 @@ def main():
         except (OSError, ValueError) as error:
             say("wrong", name=name, said=repr(error))
         slowest = max(slowest, time.monotonic() - before)
+        if n % 50 == 0:
+            say("asked")
     say("sum", asked=n, slowest=slowest)
 
 
