@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows one connection's life: reading, then answering and gone, or registered. Does not know what a
- * request means. Every socket is non-blocking, what a client can make us hold is bounded (P6), and nobody
+ * Knows one connection's life: reading, then answering and gone, or one that stays (conn_stay.c). Does not know what
+ * a request means. Every socket is non-blocking, what a client can make us hold is bounded (P6), and nobody
  * waits for anybody else.
  *
  * The first trap: a handler may close any connection, also the one whose callback is on the stack. So
@@ -21,74 +21,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
-#include "core/wire.h"
 #include "log.h"
+#include "serve/conn_private.h"
 
 /* Connections served in one turn of the loop. */
 #define SERVE_BATCH 64
 /* Timeouts may come this much late (never early): timers that are close together fire together. */
 #define TIMER_ACCURACY_USEC (1 * USEC_PER_SEC)
-
-typedef enum ConnState {
-        CONN_READING,
-        CONN_DELAYED, /* --delay-write: the answer is ready */
-        CONN_ANSWERING,
-        CONN_HELD, /* its answer takes its time */
-        CONN_STREAMING,
-        CONN_REGISTERED,
-        CONN_FINISHED,
-} ConnState;
-
-typedef struct ConnList {
-        Conn *first, *last;
-} ConnList;
-
-struct Conns {
-        sd_event *event;
-        sd_event_source *io; /* of epoll_fd */
-        int epoll_fd;        /* the connections; listening sockets are sd-event's */
-        ConnOptions options;
-        ConnHandler handler;
-        Counters *counters;
-        ConnList unregistered; /* oldest first */
-        ConnList registered;
-        ConnList patient; /* held, and streams: whoever asked for them bounds them */
-        ConnList finished;
-        sd_event_source *reaper;
-        unsigned depth; /* callbacks of ours on the stack */
-        size_t n_conns; /* without the finished ones */
-        bool is_ending; /* what is in the fd store lives on */
-        uint8_t scratch[WIRE_FRAME_MAX + 1];
-};
-
-struct Conn {
-        Conns *conns;
-        Conn *next, *previous; /* in the list of its state */
-        sd_event_source *timer;
-        Node *node;
-        FdstoreEntry *stored;
-        ConnWait wait;
-        ConnHolder holder; /* CONN_HELD */
-        ConnStream stream; /* CONN_STREAMING */
-
-        uint8_t *in; /* what was read of an incomplete request; NULL: nothing */
-        Blob *blob;  /* what is to be sent after `head` */
-        size_t n_blob_sent;
-        uint8_t head[CONN_HEAD_MAX];
-        uint8_t n_head, n_head_sent;
-
-        uint16_t n_in;
-        uint16_t listener_port;
-        ConnKind kind;
-        ConnState state;
-        int fd;
-        bool has_local, has_answer, is_watched;
-        SocketAddress peer, local;
-        uint64_t active_usec;  /* CLOCK_MONOTONIC of the last byte */
-        uint64_t began_usec;   /* of the request, then of the answer */
-};
 
 /* --- lists ------------------------------------------------------------------------------------ */
 
@@ -100,6 +40,7 @@ static void conn_list_append(ConnList *list, Conn *conn) {
         else
                 list->first = conn;
         list->last = conn;
+        list->n_conns++;
 }
 
 static void conn_list_remove(ConnList *list, Conn *conn) {
@@ -112,51 +53,74 @@ static void conn_list_remove(ConnList *list, Conn *conn) {
         else
                 list->last = conn->previous;
         conn->next = conn->previous = NULL;
+        list->n_conns--;
 }
 
-static ConnList *conn_list_of(Conn *conn) {
-        switch (conn->state) {
-        case CONN_REGISTERED:
-                return &conn->conns->registered;
-        case CONN_HELD:
-        case CONN_STREAMING:
-                return &conn->conns->patient;
-        case CONN_FINISHED:
-                return &conn->conns->finished;
+static ConnList *conns_list_of(Conns *conns, ConnState state) {
+        switch (state) {
         case CONN_READING:
         case CONN_DELAYED:
         case CONN_ANSWERING:
                 break;
+        case CONN_HELD:
+                return &conns->held;
+        case CONN_STREAMING:
+                return &conns->streaming;
+        case CONN_REGISTERED:
+                return &conns->registered;
+        case CONN_FINISHED:
+                return &conns->finished;
+        case _CONN_STATE_N:
+                break;
         }
-        return &conn->conns->unregistered;
+        return &conns->passing;
 }
 
-static void conn_set_state(Conn *conn, ConnState state) {
-        conn_list_remove(conn_list_of(conn), conn);
+void conn_set_state(Conn *conn, ConnState state) {
+        ConnList *from = conns_list_of(conn->conns, conn->state), *to = conns_list_of(conn->conns, state);
+
         conn->state = state;
-        conn_list_append(conn_list_of(conn), conn);
+        if (from == to)
+                return;
+        conn_list_remove(from, conn);
+        conn_list_append(to, conn);
+}
+
+bool conn_may_be_answered(const Conn *conn) {
+        return conn->state == CONN_READING || conn->state == CONN_HELD;
 }
 
 /* --- what the loop is to tell us ----------------------------------------------------------------- */
 
 static void conn_unwatch(Conn *conn) {
-        if (conn->is_watched)
+        if (conn->watched != 0)
                 epoll_ctl(conn->conns->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
-        conn->is_watched = false;
+        conn->watched = 0;
 }
 
-/* `events` 0 leaves the socket alone, also its errors, which epoll would report again and again. */
-static int conn_watch(Conn *conn, uint32_t events) {
+int conn_watch(Conn *conn, uint32_t events) {
         struct epoll_event event = { .events = events, .data.ptr = conn };
 
+        if (events == conn->watched)
+                return 0;
         if (events == 0) {
                 conn_unwatch(conn);
                 return 0;
         }
-        if (epoll_ctl(conn->conns->epoll_fd, conn->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, conn->fd,
+        if (epoll_ctl(conn->conns->epoll_fd, conn->watched != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, conn->fd,
                       &event) < 0)
                 return -errno;
-        conn->is_watched = true;
+        conn->watched = events;
+        return 0;
+}
+
+int conn_enter_state(Conn *conn, ConnState state, uint32_t events) {
+        int r = conn_watch(conn, events);
+
+        if (r < 0)
+                return r;
+        conn_set_state(conn, state);
+        conn->timer = sd_event_source_disable_unref(conn->timer);
         return 0;
 }
 
@@ -199,16 +163,10 @@ static int conns_on_reap(sd_event_source *source, void *userdata) {
         return 0;
 }
 
-void conn_finish(Conn *conn) {
+static void conn_close(Conn *conn) {
         Conns *conns = conn->conns;
 
-        if (conn->state == CONN_FINISHED)
-                return;
         assert(!conn->wait.is_waiting);
-        /* Closing a descriptor that systemd holds, too, tells the peer nothing. */
-        if (conn->state == CONN_REGISTERED && !conns->is_ending)
-                shutdown(conn->fd, SHUT_RDWR);
-        conn_set_state(conn, CONN_FINISHED);
         conn->node = NULL;
         conns->n_conns--;
         /* Out of epoll before it is closed: a descriptor that somebody else holds too (an fd store) would
@@ -219,8 +177,18 @@ void conn_finish(Conn *conn) {
         conn->fd = -1;
         /* Now, not when it is reaped: whoever sheds readers counts on what they held being free. */
         conn->blob = blob_unref(conn->blob);
+        conn_set_state(conn, CONN_FINISHED);
         if (conns->depth == 0)
                 sd_event_source_set_enabled(conns->reaper, SD_EVENT_ONESHOT);
+}
+
+void conn_finish(Conn *conn) {
+        if (conn->state == CONN_FINISHED)
+                return;
+        /* systemd may hold a duplicate: closing alone would tell the node nothing. */
+        if (conn->state == CONN_REGISTERED)
+                shutdown(conn->fd, SHUT_RDWR);
+        conn_close(conn);
 }
 
 int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const ConnHandler *handler,
@@ -250,20 +218,21 @@ int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const Co
         return 0;
 }
 
-static void conn_list_finish(ConnList *list) {
+/* Closed, not shut down: what is in the fd store lives on there. */
+static void conn_list_close(ConnList *list) {
         while (list->first) {
                 list->first->wait.is_waiting = false;
-                conn_finish(list->first);
+                conn_close(list->first);
         }
 }
 
 Conns *conns_free(Conns *conns) {
         if (!conns)
                 return NULL;
-        conns->is_ending = true;
-        conn_list_finish(&conns->registered);
-        conn_list_finish(&conns->patient);
-        conn_list_finish(&conns->unregistered);
+        conn_list_close(&conns->registered);
+        conn_list_close(&conns->streaming);
+        conn_list_close(&conns->held);
+        conn_list_close(&conns->passing);
         conns_reap(conns);
         sd_event_source_disable_unref(conns->reaper);
         sd_event_source_disable_unref(conns->io);
@@ -280,13 +249,13 @@ size_t conns_n_max(const Conns *conns) {
         return conns->options.n_conns_max;
 }
 
-void conns_set_packet_timeout(Conns *conns, uint64_t packet_timeout_usec) {
-        conns->options.packet_timeout_usec = packet_timeout_usec;
+void conns_set_packet_timeout(Conns *conns, uint64_t usec) {
+        conns->options.packet_timeout_usec = usec;
 }
 
 /* --- time ------------------------------------------------------------------------------------- */
 
-static uint64_t conns_now(Conns *conns) {
+uint64_t conns_now(Conns *conns) {
         uint64_t now = 0;
 
         sd_event_now(conns->event, CLOCK_MONOTONIC, &now);
@@ -299,14 +268,19 @@ static uint64_t conn_deadline(const Conn *conn) {
 
         if (conn->state == CONN_DELAYED)
                 return conn->began_usec + conn->conns->options.delay_write_sec * USEC_PER_SEC;
-        /* A stream has no end: only silence counts. */
+        /* A stream has no end by which all must be taken. */
         if (conn->state == CONN_STREAMING)
                 return conn->active_usec + times * timeout;
         return min_u64(conn->active_usec + timeout, conn->began_usec + times * timeout);
 }
 
-static void conn_send_answer(Conn *conn);
-static void conn_on_left(Conn *conn);
+static void conn_time_out(Conn *conn) {
+        conn->conns->counters->n_timed_out++;
+        log_debug("%s: timed out", conn_peer_text(conn));
+        if (conn->state == CONN_STREAMING)
+                conn_on_stream_timeout(conn);
+        conn_finish(conn);
+}
 
 static int conn_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         Conn *conn = userdata;
@@ -316,20 +290,16 @@ static int conn_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         (void)usec;
         conns_enter(conns);
         if (conn->state == CONN_DELAYED) {
-                conn->state = CONN_ANSWERING;
+                conn_set_state(conn, CONN_ANSWERING);
                 conn->began_usec = conn->active_usec = conns_now(conns);
                 conn_send_answer(conn);
-        } else {
-                conns->counters->n_timed_out++;
-                log_debug("%s: timed out", conn_peer_text(conn));
-                conn_on_left(conn);
-        }
+        } else
+                conn_time_out(conn);
         conns_leave(conns);
         return 0;
 }
 
-/* Sees to it that the connection is looked at again by its deadline. */
-static int conn_arm_timer(Conn *conn) {
+int conn_arm_timer(Conn *conn) {
         uint64_t deadline = conn_deadline(conn);
         int r;
 
@@ -345,13 +315,8 @@ static int conn_arm_timer(Conn *conn) {
 /* --- the loop's side -------------------------------------------------------------------------- */
 
 static void conn_read(Conn *conn);
-static void conn_on_ended(Conn *conn);
-static void conn_on_stream_ready(Conn *conn);
-static bool conn_peeks_end(const Conn *conn);
-static void conn_forget_input(Conn *conn);
-static Conn *conn_new(Conns *conns, int *fd, ConnKind kind, uint16_t port, const SocketAddress *peer);
 
-static void conn_on_ready(Conn *conn) {
+static void conn_on_ready(Conn *conn, uint32_t events) {
         switch (conn->state) {
         case CONN_READING:
                 conn_read(conn);
@@ -359,19 +324,18 @@ static void conn_on_ready(Conn *conn) {
         case CONN_ANSWERING:
                 conn_send_answer(conn);
                 break;
-        case CONN_REGISTERED:
-                if (conn_has_ended(conn))
-                        conn_on_ended(conn);
-                break;
         case CONN_HELD:
-                if (conn_peeks_end(conn))
-                        conn_on_left(conn);
+                conn_on_held_ready(conn);
                 break;
         case CONN_STREAMING:
-                conn_on_stream_ready(conn);
+                conn_on_stream_ready(conn, events);
+                break;
+        case CONN_REGISTERED:
+                conn_on_registered_ready(conn);
                 break;
         case CONN_DELAYED:
         case CONN_FINISHED: /* by one that came before it in the batch */
+        case _CONN_STATE_N:
                 break;
         }
 }
@@ -385,14 +349,12 @@ static int conns_on_io(sd_event_source *source, int fd, uint32_t events, void *u
         (void)events;
         conns_enter(conns);
         for (int i = 0; i < n; i++)
-                conn_on_ready(ready[i].data.ptr);
+                conn_on_ready(ready[i].data.ptr, ready[i].events);
         conns_leave(conns);
         return 0;
 }
 
-/* Waits for `events`, at most until the deadline of its state. A connection that cannot be watched is
- * closed: it could not be served. */
-static void conn_park(Conn *conn, uint32_t events) {
+void conn_park(Conn *conn, uint32_t events) {
         int r = conn_watch(conn, events);
 
         if (r >= 0)
@@ -429,6 +391,22 @@ static void conn_keep_input(Conn *conn, size_t n_data) {
         conn_park(conn, EPOLLIN);
 }
 
+void conn_forget_input(Conn *conn) {
+        free(conn->in);
+        conn->in = NULL;
+        conn->n_in = 0;
+}
+
+bool conn_has_something_to_say(const Conn *conn) {
+        uint8_t byte;
+        ssize_t n;
+
+        do
+                n = recv(conn->fd, &byte, 1, MSG_PEEK);
+        while (n < 0 && errno == EINTR);
+        return !(n < 0 && errno == EAGAIN);
+}
+
 static void conn_read(Conn *conn) {
         Conns *conns = conn->conns;
         uint8_t *buffer = conn->in ? conn->in : conns->scratch;
@@ -460,310 +438,11 @@ static void conn_read(Conn *conn) {
         }
 }
 
-/* --- answering -------------------------------------------------------------------------------- */
-
-static bool conn_is_sent(const Conn *conn) {
-        return conn->n_head_sent == conn->n_head &&
-               (!conn->blob || conn->n_blob_sent == conn->blob->n_data);
-}
-
-static void conn_advance(Conn *conn, size_t n) {
-        size_t n_head_left = (size_t)(conn->n_head - conn->n_head_sent);
-
-        if (n < n_head_left)
-                conn->n_head_sent = (uint8_t)(conn->n_head_sent + n);
-        else {
-                conn->n_head_sent = conn->n_head;
-                conn->n_blob_sent += n - n_head_left;
-        }
-}
-
-/* 1: all is sent; 0: the socket takes no more now; negative errno. */
-static int conn_send(Conn *conn, int flags) {
-        while (!conn_is_sent(conn)) {
-                struct iovec parts[2] = {
-                        { conn->head + conn->n_head_sent, (size_t)(conn->n_head - conn->n_head_sent) },
-                        { conn->blob ? conn->blob->data + conn->n_blob_sent : NULL,
-                          conn->blob ? conn->blob->n_data - conn->n_blob_sent : 0 },
-                };
-                struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
-                ssize_t n = sendmsg(conn->fd, &message, MSG_NOSIGNAL | flags);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return errno == EAGAIN ? 0 : -errno;
-                conn_advance(conn, (size_t)n);
-                conn->active_usec = conns_now(conn->conns);
-        }
-        return 1;
-}
-
-/* MSG_MORE holds the last segment back until close() adds the FIN to it. */
-static void conn_send_answer(Conn *conn) {
-        if (conn_send(conn, MSG_MORE) == 0)
-                conn_park(conn, EPOLLOUT);
-        else
-                conn_finish(conn);
-}
-
-static void conn_begin_answer(Conn *conn) {
-        Conns *conns = conn->conns;
-
-        conn_forget_input(conn);
-        conn->began_usec = conns_now(conns);
-        if (conns->options.delay_write_sec > 0) {
-                conn_set_state(conn, CONN_DELAYED);
-                conn_park(conn, 0);
-        } else {
-                conn_set_state(conn, CONN_ANSWERING);
-                conn_send_answer(conn);
-        }
-}
-
-void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob) {
-        assert(n_head <= CONN_HEAD_MAX);
-        assert(conn->state == CONN_READING || conn->state == CONN_HELD);
-
-        if (n_head > 0)
-                memcpy(conn->head, head, n_head);
-        conn->n_head = (uint8_t)n_head;
-        conn->n_head_sent = 0;
-        conn->blob = blob;
-        conn->n_blob_sent = 0;
-        conn_begin_answer(conn);
-}
-
-void conn_answer_listing(Conn *conn, Listings *listings, const void *head, size_t n_head, Blob *blob) {
-        Conns *conns = conn->conns;
-        const Blob *excess;
-
-        conn_answer_blob(conn, head, n_head, blob);
-        while ((excess = listings_find_excess(listings)))
-                conns_shed_readers_of(conns, excess);
-}
-
-void conn_answer(Conn *conn, const void *data, size_t n_data) {
-        Blob *blob;
-        ssize_t n;
-
-        /* The common case needs no copy. */
-        if (conn->conns->options.delay_write_sec == 0) {
-                n = send(conn->fd, data, n_data, MSG_NOSIGNAL | MSG_MORE);
-                if (n == (ssize_t)n_data || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-                        conn_finish(conn);
-                        return;
-                }
-                if (n > 0) {
-                        data = (const uint8_t *)data + n;
-                        n_data -= (size_t)n;
-                }
-        }
-        blob = blob_new(data, n_data);
-        if (blob)
-                conn_answer_blob(conn, NULL, 0, blob);
-        else
-                conn_finish(conn);
-}
-
-/* --- registered ------------------------------------------------------------------------------- */
-
-int conn_register(Conn *conn, Node *node, const void *answer, size_t n_answer) {
-        int r;
-
-        assert(conn->state == CONN_READING || conn->state == CONN_HELD);
-        assert(n_answer <= CONN_HEAD_MAX);
-        r = conn_watch(conn, EPOLLIN);
-        if (r < 0)
-                return r;
-        conn_set_state(conn, CONN_REGISTERED);
-        conn->timer = sd_event_source_disable_unref(conn->timer);
-        conn->node = node;
-        memcpy(conn->head, answer, n_answer);
-        conn->n_head = (uint8_t)n_answer;
-        conn->n_head_sent = 0;
-        conn->has_answer = true;
-        conn_forget_input(conn);
-        return 0;
-}
-
-int conns_adopt(Conns *conns, int *fd, uint16_t port, Node *node, Conn **ret) {
-        SocketAddress peer = { 0 };
-        socklen_t n = sizeof peer;
-        Conn *conn;
-        int r;
-
-        /* One that has just been reset has no peer any more: then the loop sees its end. */
-        if (getpeername(*fd, &peer.sa, &n) < 0)
-                peer = (SocketAddress){ 0 };
-        conn = conn_new(conns, fd, CONN_EPMD, port, &peer);
-        if (!conn)
-                return -ENOMEM;
-        r = conn_watch(conn, EPOLLIN);
-        if (r < 0) {
-                conn_finish(conn);
-                return r;
-        }
-        conn_set_state(conn, CONN_REGISTERED);
-        conn->node = node;
-        *ret = conn;
-        return 0;
-}
-
-void conn_set_stored(Conn *conn, FdstoreEntry *entry) {
-        conn->stored = entry;
-}
-
-FdstoreEntry *conn_stored(const Conn *conn) {
-        return conn->stored;
-}
-
-bool conn_is_unanswered(const Conn *conn) {
-        return conn->has_answer;
-}
-
-/* Stock epmd answers with one write and OTP's client counts on it; six bytes always fit an empty socket
- * buffer, so a short count cannot happen and an error is the connection's end. */
-void conn_release_answer(Conn *conn) {
-        assert(conn->state == CONN_REGISTERED && conn->has_answer);
-        conn->has_answer = false;
-        if (conn_send(conn, 0) <= 0)
-                shutdown(conn->fd, SHUT_RDWR); /* the loop sees its end and reports it */
-}
-
-Node *conn_node(const Conn *conn) {
-        return conn->node;
-}
-
-void conn_set_node(Conn *conn, Node *node) {
-        conn->node = node;
-}
-
-static void conn_on_ended(Conn *conn) {
-        Conns *conns = conn->conns;
-
-        conns->handler.on_end(conns->handler.userdata, conn);
-        assert(conn->state == CONN_FINISHED);
-}
-
-/* EOF, an error, or any byte: whoever has made his request has nothing to say. */
-static bool conn_peeks_end(const Conn *conn) {
-        uint8_t byte;
-        ssize_t n;
-
-        do
-                n = recv(conn->fd, &byte, 1, MSG_PEEK);
-        while (n < 0 && errno == EINTR);
-        return !(n < 0 && errno == EAGAIN);
-}
-
-bool conn_has_ended(const Conn *conn) {
-        if (conn->state != CONN_REGISTERED)
-                return conn->state == CONN_FINISHED;
-        return conn_peeks_end(conn);
-}
-
-/* --- held, and streams ------------------------------------------------------------------------ */
-
-static void conn_forget_input(Conn *conn) {
-        free(conn->in);
-        conn->in = NULL;
-        conn->n_in = 0;
-}
-
-/* The client has gone, or its time is up: whoever waits for it is told. */
-static void conn_on_left(Conn *conn) {
-        if (conn->state == CONN_HELD)
-                conn->holder.on_left(conn->holder.userdata, conn);
-        else if (conn->state == CONN_STREAMING)
-                conn->stream.on_left(conn->stream.userdata, conn);
-        conn_finish(conn);
-}
-
-int conn_hold(Conn *conn, const ConnHolder *holder) {
-        int r;
-
-        assert(conn->state == CONN_READING);
-        r = conn_watch(conn, EPOLLIN);
-        if (r < 0)
-                return r;
-        conn->timer = sd_event_source_disable_unref(conn->timer);
-        conn->holder = *holder;
-        conn_forget_input(conn);
-        conn_set_state(conn, CONN_HELD);
-        return 0;
-}
-
-int conn_stream_begin(Conn *conn, const ConnStream *stream) {
-        int r;
-
-        assert(conn->state == CONN_READING || conn->state == CONN_HELD);
-        r = conn_watch(conn, EPOLLIN);
-        if (r < 0)
-                return r;
-        conn->timer = sd_event_source_disable_unref(conn->timer);
-        conn->stream = *stream;
-        conn_forget_input(conn);
-        conn_set_state(conn, CONN_STREAMING);
-        return 0;
-}
-
-bool conn_stream_is_idle(const Conn *conn) {
-        return !conn->blob;
-}
-
-/* What cannot be watched is cut, which the loop sees as its end. */
-static void conn_stream_want_room(Conn *conn) {
-        if (conn_watch(conn, EPOLLIN | EPOLLOUT) < 0 || conn_arm_timer(conn) < 0)
-                shutdown(conn->fd, SHUT_RDWR);
-}
-
-/* Sent from the loop, so that nothing happens to the one who calls while he does. */
-void conn_stream_send(Conn *conn, Blob *blob) {
-        assert(conn->state == CONN_STREAMING && !conn->blob);
-        conn->blob = blob;
-        conn->n_blob_sent = 0;
-        conn->n_head = conn->n_head_sent = 0;
-        conn->began_usec = conn->active_usec = conns_now(conn->conns);
-        conn_stream_want_room(conn);
-}
-
-static void conn_stream_rest(Conn *conn) {
-        conn->blob = blob_unref(conn->blob);
-        conn->timer = sd_event_source_disable_unref(conn->timer);
-        if (conn_watch(conn, EPOLLIN) < 0)
-                conn_on_left(conn);
-        else
-                conn->stream.on_idle(conn->stream.userdata, conn);
-}
-
-static void conn_on_stream_ready(Conn *conn) {
-        int r;
-
-        if (conn_peeks_end(conn)) {
-                conn_on_left(conn);
-                return;
-        }
-        if (!conn->blob)
-                return;
-        r = conn_send(conn, 0);
-        if (r < 0)
-                conn_on_left(conn);
-        else if (r > 0)
-                conn_stream_rest(conn);
-        else
-                conn_stream_want_room(conn);
-}
-
-ConnWait *conn_wait(Conn *conn) {
-        return &conn->wait;
-}
-
 /* --- room for newcomers -------------------------------------------------------------------------------- */
 
 /* Makes room by closing the oldest connection that no node stands behind. */
 bool conns_shed_oldest(Conns *conns) {
-        Conn *conn = conns->unregistered.first;
+        Conn *conn = conns->passing.first;
 
         if (!conn)
                 return false;
@@ -776,7 +455,7 @@ bool conns_shed_oldest(Conns *conns) {
 }
 
 void conns_shed_readers_of(Conns *conns, const Blob *blob) {
-        for (Conn *conn = conns->unregistered.first, *next; conn; conn = next) {
+        for (Conn *conn = conns->passing.first, *next; conn; conn = next) {
                 next = conn->next;
                 if (conn->blob != blob)
                         continue;
@@ -787,7 +466,7 @@ void conns_shed_readers_of(Conns *conns, const Blob *blob) {
         }
 }
 
-static Conn *conn_new(Conns *conns, int *fd, ConnKind kind, uint16_t port, const SocketAddress *peer) {
+Conn *conn_new(Conns *conns, int *fd, ConnKind kind, ConnState state, uint16_t port, const SocketAddress *peer) {
         Conn *conn = calloc(1, sizeof *conn);
 
         if (!conn)
@@ -795,12 +474,12 @@ static Conn *conn_new(Conns *conns, int *fd, ConnKind kind, uint16_t port, const
         conn->conns = conns;
         conn->fd = TAKE_FD(*fd);
         conn->kind = kind;
+        conn->state = state;
         conn->listener_port = port;
         conn->peer = *peer;
         conn->began_usec = conn->active_usec = conns_now(conns);
-        conn_list_append(&conns->unregistered, conn);
+        conn_list_append(conns_list_of(conns, state), conn);
         conns->n_conns++;
-        conns->counters->n_accepted++;
         return conn;
 }
 
@@ -814,10 +493,10 @@ void conns_take(Conns *conns, int fd, ConnKind kind, uint16_t port, const Socket
         if (conns->n_conns >= conns->options.n_conns_max && !conns_shed_oldest(conns)) {
                 conns->counters->n_shed++;
                 log_event(LOG_WARNING, LOG_EVENT_SHED, NULL,
-                          "All %zu connections belong to registered nodes: a new one is closed",
-                          conns->n_conns);
+                          "None of %zu connections can make room: a new one is closed", conns->n_conns);
         } else {
-                conn = conn_new(conns, &taken, kind, port, peer);
+                conns->counters->n_accepted++;
+                conn = conn_new(conns, &taken, kind, CONN_READING, port, peer);
                 if (conn)
                         conn_read(conn);
         }
@@ -834,16 +513,6 @@ int conn_fd(const Conn *conn) {
         return conn->fd;
 }
 
-int conn_get_peer_uid(const Conn *conn, uid_t *ret) {
-        struct ucred credentials;
-        socklen_t n = sizeof credentials;
-
-        if (getsockopt(conn->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &n) < 0)
-                return -errno;
-        *ret = credentials.uid;
-        return 0;
-}
-
 const struct sockaddr *conn_peer(const Conn *conn) {
         return &conn->peer.sa;
 }
@@ -857,6 +526,22 @@ const struct sockaddr *conn_local(Conn *conn) {
         return &conn->local.sa;
 }
 
+int conn_get_peer_uid(const Conn *conn, uid_t *ret) {
+        struct ucred credentials;
+        socklen_t n = sizeof credentials;
+
+        if (conn->kind != CONN_CONTROL)
+                return -EAFNOSUPPORT;
+        if (getsockopt(conn->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &n) < 0)
+                return -errno;
+        *ret = credentials.uid;
+        return 0;
+}
+
+ConnWait *conn_wait(Conn *conn) {
+        return &conn->wait;
+}
+
 uint16_t conn_listener_port(const Conn *conn) {
         return conn->listener_port;
 }
@@ -867,8 +552,10 @@ const char *conn_peer_text(const Conn *conn) {
         Address address;
         uint16_t port;
 
-        if (conn->kind == CONN_CONTROL || address_from_sockaddr(&conn->peer.sa, &address, &port) < 0)
+        if (conn->kind == CONN_CONTROL)
                 return "control socket";
+        if (address_from_sockaddr(&conn->peer.sa, &address, &port) < 0)
+                return "an unknown peer";
         snprintf(text, sizeof text, address_is_ipv4(&address) ? "%s:%u" : "[%s]:%u",
                  address_format(&address, address_text), port);
         return text;

@@ -17,6 +17,9 @@
 #define CONN_REQUEST_TIMES 5 /* a whole request may take this many times as long */
 #define CONN_ANSWER_TIMES 10 /* a whole answer may */
 
+/* P6: at most one in so many connections is held, and one in so many is a stream. */
+#define CONN_SHARE 4
+
 typedef struct Conns Conns;
 typedef struct Conn Conn;
 
@@ -27,7 +30,7 @@ typedef enum ConnKind {
 
 typedef struct ConnOptions {
         uint64_t packet_timeout_usec;
-        size_t n_conns_max; /* P6: beyond it the oldest unregistered one is shed */
+        size_t n_conns_max; /* P6: beyond it the oldest is shed that neither is held nor streams nor is registered */
         unsigned delay_write_sec; /* stock epmd's, for tests of clients */
 } ConnOptions;
 
@@ -51,7 +54,7 @@ DEFINE_CLEANUP(Conns *, conns_free)
 /* Takes `fd`, a connection that was just accepted (non-blocking), and serves it. `port` (host order) is what
  * the client is told is EPMD's port. */
 void conns_take(Conns *conns, int fd, ConnKind kind, uint16_t port, const SocketAddress *peer);
-/* Makes room by closing the oldest connection that no node stands behind; false: there is none. */
+/* Makes room by closing the oldest connection that is read from or answered; false: there is none. */
 bool conns_shed_oldest(Conns *conns);
 size_t conns_n(const Conns *conns);
 size_t conns_n_max(const Conns *conns);
@@ -86,9 +89,9 @@ typedef struct ConnHolder {
         void *userdata;
 } ConnHolder;
 
-/* Puts a connection aside whose request was read: no timeout, never shed. Whoever holds it sees to both (P6), and
- * lets go of it by answering, registering or finishing it. 0; negative errno: it cannot be watched, and is as it
- * was. */
+/* Puts a connection aside whose request was read: no timeout, never shed. Whoever holds it sees to the time, and
+ * lets go of it by answering, registering or finishing it, or by making it a stream. 0; -EBUSY: too many are held
+ * (P6); other negative errno: it cannot be watched. On failure it is as it was. */
 int conn_hold(Conn *conn, const ConnHolder *holder);
 
 /* --- streams: answers without an end ----------------------------------------------------------------- */
@@ -103,7 +106,8 @@ typedef struct ConnStream {
 } ConnStream;
 
 /* Makes a connection whose request was read (or that is held) a stream: never shed. What the client sends from
- * now on is its end. 0; negative errno: it cannot be watched, and is as it was. */
+ * now on is its end. The request's body is gone afterwards. 0; -EBUSY: there are too many (P6); other negative
+ * errno: it cannot be watched. On failure it is as it was. */
 int conn_stream_begin(Conn *conn, const ConnStream *stream);
 bool conn_stream_is_idle(const Conn *conn);
 /* Sends `blob`, of which it takes the reference; the stream must be idle. on_idle() comes later, never from
@@ -135,7 +139,8 @@ void conn_set_node(Conn *conn, Node *node);
  * (P4: a newcomer's request can overtake the close before it). Calls nothing. */
 bool conn_has_ended(const Conn *conn);
 
-/* Closes at once, without a byte more, also towards a peer whose connection the fd store holds too. The object goes when nobody up the stack can still need it. */
+/* Closes at once, without a byte more; a registered one is shut down, too, lest it stays open in the fd store. The
+ * object goes when nobody up the stack can still need it. */
 void conn_finish(Conn *conn);
 
 /* For whoever keeps lists of connections that wait for a commit. */
