@@ -17,6 +17,7 @@ static const char *const variables[] = {
         "ERL_EPMD_PORT",  "ERL_EPMD_ADDRESS",  "ERL_EPMD_RELAXED_COMMAND_CHECK",
         "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "XDG_STATE_HOME",
         "XDG_RUNTIME_DIR", "HOME",              "ROLLCALL_BOOT_ID",
+        "NOTIFY_SOCKET",   "LISTEN_PID",        "ROLLCALL_FD_STORE_MAX",
 };
 
 /* "NAME=value" words, up to NULL; nothing else that matters here is set. */
@@ -99,6 +100,8 @@ START_TEST(test_without_options_everything_has_its_default) {
         ck_assert_uint_eq(parsed.config.delay_accept_sec, 0);
         ck_assert_uint_eq(parsed.config.delay_write_sec, 0);
         ck_assert_uint_eq(parsed.config.settings.n_nodes_per_uid_max, 0);
+        ck_assert_uint_eq(parsed.config.settings.hold_usec, 5 * USEC_PER_SEC);
+        ck_assert(parsed.config.settings.names_with_helpers);
         ck_assert_uint_eq(parsed.config.settings.history_days, 30);
         ck_assert_uint_eq(parsed.config.settings.history_rows, 50000);
         ck_assert_uint_eq(parsed.config.settings.history_per_name, 100);
@@ -490,6 +493,9 @@ static const struct {
         { { "--list-from", "10.1.2.3/8" }, { NULL }, { "--list-from", "10.1.2.3/8" } },
         { { "--list-from", "10.0.0.0/33" }, { NULL }, { "--list-from", "10.0.0.0/33" } },
         { { "--max-nodes-per-uid", "0" }, { NULL }, { "--max-nodes-per-uid" } },
+        { { "--hold", "9.5" }, { NULL }, { "--hold", "9.5" } },
+        { { "--config", "" }, { NULL }, { "--config" } },
+        { { NULL }, { "ROLLCALL_FD_STORE_MAX=many" }, { "ROLLCALL_FD_STORE_MAX", "many" } },
         { { "--packet-timeout", "0" }, { NULL }, { "--packet-timeout" } },
         { { "--packet-timeout", "1000001" }, { NULL }, { "--packet-timeout" } },
         { { "--delay-accept", "x" }, { NULL }, { "--delay-accept" } },
@@ -520,6 +526,134 @@ START_TEST(test_a_mistake_is_told_in_one_line) {
 }
 END_TEST
 
+/* A service must not end for what a restart finds again. */
+START_TEST(test_a_service_goes_on_without_what_is_a_mistake) {
+        const char *environment[4] = { "NOTIFY_SOCKET=/nowhere" };
+        const char *reason;
+        Parsed parsed;
+
+        for (size_t i = 0; i < 2; i++)
+                environment[i + 1] = mistakes[_i].environment[i];
+        parse(&parsed, mistakes[_i].words, environment);
+        ck_assert_int_eq(parsed.result, 0);
+        ck_assert_str_eq(parsed.said, "");
+        ck_assert_uint_ge(parsed.config.n_listen, 1);
+        ck_assert_uint_ge(parsed.config.problems.n_errors, 1);
+        reason = config_degraded_reason(&parsed.config);
+        ck_assert_ptr_nonnull(reason);
+        ck_assert_msg(strncmp(reason, "configuration: ", 15) == 0, "%s", reason);
+        for (size_t i = 0; i < ELEMENTS(mistakes[_i].about) && mistakes[_i].about[i]; i++)
+                ck_assert_msg(strstr(parsed.config.problems.kept[0].text, mistakes[_i].about[i]) != NULL,
+                              "%s is not in: %s", mistakes[_i].about[i], parsed.config.problems.kept[0].text);
+        config_done(&parsed.config);
+}
+END_TEST
+
+/* Whatever else was given; with what becomes of the mistake. */
+static const struct {
+        const char *const words[8];
+        const char *listen; /* the first address */
+        size_t n_errors;
+} narrowings[] = {
+        { { "--listen", "x" }, "127.0.0.1", 1 }, /* what was meant to be narrow does not become wide */
+        { { "--listen", "x", "--listen", "10.0.0.1" }, "10.0.0.1", 1 },
+        { { "--epmd-address", "x" }, "127.0.0.1", 1 },
+        { { "--bogus", "--listen", "10.0.0.1", "start" }, "10.0.0.1", 2 },
+};
+
+START_TEST(test_a_mistake_does_not_open_what_was_to_be_closed) {
+        char address[ADDRESS_TEXT_MAX];
+        Parsed parsed;
+
+        parse(&parsed, narrowings[_i].words, WORDS("LISTEN_PID=1"));
+        ck_assert_int_eq(parsed.result, 0);
+        ck_assert_uint_eq(parsed.config.problems.n_errors, narrowings[_i].n_errors);
+        ck_assert_str_eq(address_format(&parsed.config.listen[0].address, address), narrowings[_i].listen);
+        config_done(&parsed.config);
+}
+END_TEST
+
+/* --- files ------------------------------------------------------------------------------------------------- */
+
+static const struct {
+        const char *const words[5];
+        const char *path; /* NULL: none is read */
+        bool must_exist;
+} files[] = {
+        { { NULL }, CONFIG_FILE, false },
+        { { "--config", "/f" }, "/f", true },
+        { { "--config=none" }, NULL, true },
+        { { "--config", "none", "--config", "/f" }, "/f", true }, /* the last one counts */
+};
+
+START_TEST(test_the_file_is_the_one_that_was_named) {
+        Parsed parsed;
+
+        parse(&parsed, files[_i].words, NULL);
+        ck_assert_int_eq(parsed.result, 0);
+        assert_path(parsed.config.source.path, files[_i].path);
+        ck_assert_int_eq(parsed.config.source.must_exist, files[_i].must_exist);
+        ck_assert_ptr_null(config_degraded_reason(&parsed.config));
+        config_done(&parsed.config);
+}
+END_TEST
+
+static ConfigLoad *make_load(SettingId id, const char *value, const char *error) {
+        ConfigLoad *load = calloc(1, sizeof *load);
+        char *why = NULL;
+
+        ck_assert_ptr_nonnull(load);
+        ck_assert_int_eq(draft_set(&load->draft, id, value, "f:1", &why), 0);
+        ck_assert_int_eq(draft_make_settings(&load->draft, &load->settings, &load->problems), 0);
+        if (error)
+                problems_add_error(&load->problems, "%s", error);
+        return load;
+}
+
+START_TEST(test_what_was_read_is_put_into_force_or_declined) {
+        ConfigLoad *load = make_load(SETTING_HISTORY_DAYS, "7", NULL);
+        Parsed parsed;
+
+        parse(&parsed, NULL, NULL);
+        config_adopt(&parsed.config, load);
+        ck_assert_uint_eq(parsed.config.settings.history_days, 7);
+        ck_assert_uint_eq(load->settings.history_days, 30);
+        config_load_free(load);
+
+        load = make_load(SETTING_HISTORY_DAYS, "8", "f:2: this is bad");
+        config_decline(&parsed.config, load);
+        ck_assert_uint_eq(parsed.config.settings.history_days, 7);
+        ck_assert_str_eq(config_degraded_reason(&parsed.config), "configuration: f:2: this is bad");
+        config_adopt(&parsed.config, load);
+        ck_assert_uint_eq(parsed.config.settings.history_days, 8);
+        ck_assert_str_eq(config_degraded_reason(&parsed.config), "configuration: f:2: this is bad");
+        config_load_free(load);
+
+        load = make_load(SETTING_HISTORY_DAYS, "9", NULL);
+        config_adopt(&parsed.config, load);
+        ck_assert_ptr_null(config_degraded_reason(&parsed.config));
+        config_load_free(load);
+        config_done(&parsed.config);
+}
+END_TEST
+
+/* Files can be mended while a service runs, its options cannot. */
+START_TEST(test_a_bad_option_stays_a_reason_when_files_are_good) {
+        ConfigLoad *load = make_load(SETTING_HISTORY_DAYS, "7", "f:2: this is bad");
+        Parsed parsed;
+
+        parse(&parsed, WORDS("--bogus"), WORDS("NOTIFY_SOCKET=/n"));
+        config_adopt(&parsed.config, load);
+        ck_assert_ptr_nonnull(strstr(config_degraded_reason(&parsed.config), "2 errors, the first: '--bogus'"));
+        config_load_free(load);
+        load = make_load(SETTING_HISTORY_DAYS, "7", NULL);
+        config_adopt(&parsed.config, load);
+        ck_assert_ptr_nonnull(strstr(config_degraded_reason(&parsed.config), "'--bogus'"));
+        config_load_free(load);
+        config_done(&parsed.config);
+}
+END_TEST
+
 /* --- help and version ---------------------------------------------------------------------------------------- */
 
 START_TEST(test_help_and_version_are_given_whatever_the_environment_says) {
@@ -542,6 +676,7 @@ START_TEST(test_help_names_every_option) {
         static const char *const options[] = {
                 "--listen", "--port", "--epmd-address", "--control", "--state ", "--state-if-free", "--no-state",
                 "--history-days", "--history-rows", "--history-per-name", "--lookup-from", "--list-from",
+                "--config ", "--check-config", "--dump-config", "--hold",
                 "--max-nodes-per-uid", "--packet-timeout", "--relaxed-command-check", "--delay-accept",
                 "--delay-write", "--log-level", "--debug", "--log-format", "--ready-fd", "--help", "--version",
         };
@@ -582,9 +717,17 @@ Suite *suite(void) {
 
         tcase = tcase_create("mistakes");
         tcase_add_loop_test(tcase, test_a_mistake_is_told_in_one_line, 0, ELEMENTS(mistakes));
+        tcase_add_loop_test(tcase, test_a_service_goes_on_without_what_is_a_mistake, 0, ELEMENTS(mistakes));
+        tcase_add_loop_test(tcase, test_a_mistake_does_not_open_what_was_to_be_closed, 0, ELEMENTS(narrowings));
         tcase_add_test(tcase, test_help_and_version_are_given_whatever_the_environment_says);
         tcase_add_test(tcase, test_help_names_every_option);
         tcase_add_test(tcase, test_what_is_done_can_be_done_again);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("files");
+        tcase_add_loop_test(tcase, test_the_file_is_the_one_that_was_named, 0, ELEMENTS(files));
+        tcase_add_test(tcase, test_what_was_read_is_put_into_force_or_declined);
+        tcase_add_test(tcase, test_a_bad_option_stays_a_reason_when_files_are_good);
         suite_add_tcase(suite, tcase);
         return suite;
 }

@@ -189,6 +189,8 @@ class Daemon(_Foreground):
 
     def _argv(self, ready_fd):
         argv = [self.program or built("rollcalld")]
+        if not self.program:
+            argv += ["--config", "none"]  # not this machine's; a later one in `args` counts
         for address in self.listen:
             argv += ["--listen", address]
         if self.state:
