@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Knows how something slow is done beside the loop: a thread that lives for one reading, shares nothing with
- * anybody, and hands over what it has made through a pipe. And whether that is put into force: at the start all that
+ * anybody, and hands over what it has made through a socket. And whether that is put into force: at the start all that
  * is good, later only what is good as a whole. Does not know who needs the settings.
  *
  * The trap: the thread can outlive us, in a disk or a user database that hangs. It has its own copy of all it needs,
@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "log.h"
 
@@ -45,12 +46,12 @@ static Job *job_free(Job *job) {
 }
 DEFINE_CLEANUP(Job *, job_free)
 
-/* A pointer is written whole or not at all. */
+/* A pointer is sent whole or not at all. */
 static void *job_run(void *argument) {
         _cleanup_(job_freep) Job *job = argument;
         ConfigLoad *load = config_load_new(&job->source);
 
-        if (write(job->write_fd, &load, sizeof load) != sizeof load)
+        if (send(job->write_fd, &load, sizeof load, MSG_NOSIGNAL) != sizeof load)
                 config_load_free(load);
         return NULL;
 }
@@ -182,7 +183,7 @@ int reload_new(Reload **ret, sd_event *event, Config *config, const ReloadHandle
         if (!reload)
                 return -ENOMEM;
         *reload = (Reload){ .config = config, .handler = *handler, .read_fd = -1, .write_fd = -1 };
-        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
                 return -errno;
         reload->read_fd = fds[0];
         reload->write_fd = fds[1];
@@ -196,11 +197,14 @@ int reload_new(Reload **ret, sd_event *event, Config *config, const ReloadHandle
         return 0;
 }
 
-/* What has been read and not taken; a thread that comes later finds nobody to read, and frees it. */
+/* What has been read and not taken. A thread that comes from now on finds nobody who takes it, and frees it. */
 static void reload_drop_unread(Reload *reload) {
         ConfigLoad *load = NULL;
 
-        while (reload->read_fd >= 0 && read(reload->read_fd, &load, sizeof load) == sizeof load)
+        if (reload->read_fd < 0)
+                return;
+        shutdown(reload->read_fd, SHUT_RD);
+        while (read(reload->read_fd, &load, sizeof load) == sizeof load)
                 config_load_free(load);
 }
 

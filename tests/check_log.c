@@ -360,7 +360,8 @@ static bool has_line(const char *entry, const char *line) {
 
 static bool entries_have_fields(void) {
         int fd = bind_at(JOURNAL_SOCKET);
-        LogFields fields = { .node = "a\nbXXX", .n_node = 3, .port = 40000, .unit = "a.service", .peer = "127.0.0.1:5" };
+        LogFields fields = { .node = "a\nbXXX", .n_node = 3, .port = 40000, .unit = "a.service", .peer = "127.0.0.1:5",
+                             .uid = "1000", .reservation = "mail" };
 
         log_init(LOG_FORMAT_JOURNAL, LOG_INFO, 0);
         log_info("%d nodes", 3);
@@ -369,7 +370,8 @@ static bool entries_have_fields(void) {
         return has_entry(fd, "MESSAGE=3 nodes\nPRIORITY=6\nSYSLOG_IDENTIFIER=rollcalld\n") &&
                has_entry(fd, "MESSAGE=refused\nPRIORITY=4\nSYSLOG_IDENTIFIER=rollcalld\n"
                              "MESSAGE_ID=a4521b91ed07ded8552612a14d4a3633\n"
-                             "NODE=a\\x0ab\nPORT=40000\nNODE_UNIT=a.service\nPEER=127.0.0.1:5\n") &&
+                             "NODE=a\\x0ab\nPORT=40000\nNODE_UNIT=a.service\nPEER=127.0.0.1:5\n"
+                             "NODE_UID=1000\nRESERVATION=mail\n") &&
                has_entry(fd, "MESSAGE=first line\nPRIORITY=3\nSYSLOG_IDENTIFIER=rollcalld\n"
                              "MESSAGE_ID=67ffea07598f7ddc58991328aa58bfdd\nNODE=abc\n");
 }
