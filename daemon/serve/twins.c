@@ -9,20 +9,10 @@ static bool is_twin(const Node *a, const Node *b) {
                a->listener.cookie != 0 && b->listener.cookie != 0;
 }
 
-static Node *find_twin(const Registry *registry, const Node *node, bool is_connected) {
-        Node *other = NULL;
+Node *twins_next(const Registry *registry, const Node *node, bool is_connected, const Node *after) {
+        Node *other = registry_find_name(registry, node->info.name, node->info.n_name, after);
 
-        while ((other = registry_find_name(registry, node->info.name, node->info.n_name, other)))
-                if (is_twin(node, other) && (other->connection != NULL) == is_connected &&
-                    other->facts.is_awaited == !is_connected)
-                        return other;
-        return NULL;
-}
-
-Node *twins_find_connected(const Registry *registry, const Node *node) {
-        return find_twin(registry, node, true);
-}
-
-Node *twins_find_awaited(const Registry *registry, const Node *node) {
-        return find_twin(registry, node, false);
+        while (other && !(is_twin(node, other) && (other->connection != NULL) == is_connected))
+                other = registry_find_name(registry, node->info.name, node->info.n_name, other);
+        return other;
 }

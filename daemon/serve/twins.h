@@ -8,7 +8,6 @@
  * loopback address, from the same user and the same cgroup, for the same port. So they may have been matched
  * crosswise, which shows only when one of the two ends: the connection of the one and the listener of the other. */
 
-/* A twin of `node` that has a connection, or NULL. */
-Node *twins_find_connected(const Registry *registry, const Node *node);
-/* A twin of `node` that has lost its connection and is awaited, or NULL. */
-Node *twins_find_awaited(const Registry *registry, const Node *node);
+/* Steps through the twins of `node` that have a connection, or that have lost it and are awaited; `after` NULL: the
+ * first. NULL: no (further) one. */
+Node *twins_next(const Registry *registry, const Node *node, bool is_connected, const Node *after);

@@ -148,10 +148,20 @@ static void vigil_uncross(Vigil *vigil, Node *node, Node *twin) {
         vigil_tell(vigil, EVENT_CONNECTION_ENDED, twin);
 }
 
-void vigil_on_connection_ended(Vigil *vigil, Node *node) {
-        Node *twin = vigil_asks_listener(vigil, node) == 1 ? twins_find_connected(vigil->registry, node) : NULL;
+/* The first twin of `node`, with or without a connection, whose listener is as `is_open` says; NULL: none. */
+static Node *vigil_find_twin(Vigil *vigil, const Node *node, bool is_connected, bool is_open) {
+        Node *twin = NULL;
 
-        if (!twin) {
+        while ((twin = twins_next(vigil->registry, node, is_connected, twin)))
+                if (vigil_asks_listener(vigil, twin) == is_open)
+                        return twin;
+        return NULL;
+}
+
+void vigil_on_connection_ended(Vigil *vigil, Node *node) {
+        Node *bare;
+
+        if (vigil_asks_listener(vigil, node) != 1 || !twins_next(vigil->registry, node, true, NULL)) {
                 vigil_tell(vigil, EVENT_CONNECTION_ENDED, node);
                 return;
         }
@@ -163,17 +173,18 @@ void vigil_on_connection_ended(Vigil *vigil, Node *node) {
                              .await_until_usec = vigil_now(vigil, CLOCK_MONOTONIC) + TWIN_GRACE_USEC,
                      },
                      NULL);
-        if (vigil_asks_listener(vigil, twin) == 0)
-                vigil_uncross(vigil, node, twin);
+        bare = vigil_find_twin(vigil, node, true, false);
+        if (bare)
+                vigil_uncross(vigil, node, bare);
         else
                 vigil_arm_expiry(vigil);
 }
 
 /* What the end of a listener means for one of those it was matched to. */
 static void vigil_on_node_bare(Vigil *vigil, Node *node) {
-        Node *twin = node->connection ? twins_find_awaited(vigil->registry, node) : NULL;
+        Node *twin = node->connection ? vigil_find_twin(vigil, node, false, true) : NULL;
 
-        if (twin && vigil_asks_listener(vigil, twin) == 1)
+        if (twin)
                 vigil_uncross(vigil, twin, node);
         else if (!vigil_may_be_mismatched(vigil, node))
                 vigil_tell(vigil, EVENT_LISTENER_GONE, node);
@@ -427,6 +438,25 @@ int vigil_find_uid(Vigil *vigil, Conn *conn, uid_t *ret) {
         return 0;
 }
 
+/* Before a newcomer is matched to a listener: what has happened to those of his name, which the loop may not have
+ * come to yet, lest he is taken for one of them. */
+static void vigil_settle_name(Vigil *vigil, const NodeInfo *info) {
+        Node *node = NULL, *next;
+
+        for (next = registry_find_name(vigil->registry, info->name, info->n_name, NULL); (node = next);) {
+                next = registry_find_name(vigil->registry, info->name, info->n_name, node);
+                if (node->connection && conn_has_ended(node->connection)) {
+                        vigil_on_connection_ended(vigil, node);
+                        next = registry_find_name(vigil->registry, info->name, info->n_name, NULL);
+                }
+        }
+        for (next = registry_find_name(vigil->registry, info->name, info->n_name, NULL); (node = next);) {
+                next = registry_find_name(vigil->registry, info->name, info->n_name, node);
+                if (vigil_asks_listener(vigil, node) == 0)
+                        vigil_on_node_bare(vigil, node);
+        }
+}
+
 void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         const struct sockaddr *local = conn_local(conn);
         SocketFacts facts;
@@ -434,6 +464,7 @@ void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         event->peer = (NodePeer){ .uid = NODE_UID_UNKNOWN };
         event->listener = (NodeListener){ 0 };
         event->unit = NULL;
+        vigil_settle_name(vigil, &event->info);
         if (vigil->blind_reason || !local ||
             listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) < 0)
                 return;
