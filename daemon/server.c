@@ -370,7 +370,6 @@ static void server_on_request(void *userdata, Conn *conn, const uint8_t *body, s
                         mapper_on_request(server->mapper, conn, body, n_body);
                 break;
         case CONN_CONTROL:
-                server->counters.n_control++;
                 operator_on_request(&server->operator_parts, conn, body, n_body);
                 break;
         }

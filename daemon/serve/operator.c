@@ -185,11 +185,17 @@ void operator_on_request(const OperatorParts *parts, Conn *conn, const uint8_t *
         ControlRequest request;
         bool is_request = control_parse_request(body, n_body, &request);
 
+        parts->counters->n_control++;
         log_debug("** got control request %u from %s", is_request ? request.kind : 0, conn_peer_text(conn));
         if (!is_request)
                 answer_error(conn, CONTROL_E_MALFORMED, "This is no request of the control protocol.");
         else if (is_spoken(conn, &request))
                 operator_dispatch(parts, conn, &request);
+}
+
+static void operator_deny(const OperatorParts *parts, Conn *conn, const char *text) {
+        parts->counters->n_denied++;
+        answer_error(conn, CONTROL_E_DENIED, text);
 }
 
 /* Stock epmd closes what it does not know; whoever speaks this protocol is answered in words. */
@@ -199,13 +205,14 @@ bool operator_on_tcp_request(const OperatorParts *parts, Conn *conn, const uint8
         if (body[0] != CONTROL_OPCODE || !control_parse_request(body, n_body, &request))
                 return false;
         log_debug("** got control request %u from %s", request.kind, conn_peer_text(conn));
+        parts->counters->n_control++;
         if (!vigil_is_local(parts->vigil, conn))
-                answer_error(conn, CONTROL_E_DENIED, "Only this machine may ask that.");
+                operator_deny(parts, conn, "Only this machine may ask that.");
         else if (!is_spoken(conn, &request))
                 return true;
         else if (request.kind == CONTROL_ANNOUNCE)
                 orders_announce(parts->orders, conn, &request);
         else
-                answer_error(conn, CONTROL_E_DENIED, "That is answered on the control socket only.");
+                operator_deny(parts, conn, "That is answered on the control socket only.");
         return true;
 }

@@ -31,7 +31,7 @@ typedef struct OperatorParts {
         Inquiry *inquiry;
         Orders *orders;
         Watch *watch;
-        const Counters *counters;
+        Counters *counters;
         const char *boot_id;       /* or NULL */
         uint64_t started_usec;     /* CLOCK_REALTIME */
         size_t n_nodes_per_uid_max;

@@ -544,9 +544,15 @@ def test_control_requests_are_answered_in_words(daemon, body, word):
     assert daemon.client.names() == []
 
 
-def test_extension_opcode_is_closed_without_a_byte_on_the_epmd_port(daemon):
-    assert daemon.client.request(b"LRC\1\1") == b""
-    assert counter(daemon, "requests.unknown") == 1
+def test_the_control_protocol_is_answered_in_words_on_the_epmd_port(daemon):
+    assert b"on the control socket only" in daemon.client.request(b"LRC\1\1")
+    assert counter(daemon, "requests.denied") == 1
+
+
+def test_what_only_begins_like_the_control_protocol_is_closed_without_a_byte(daemon):
+    for body in (b"L", b"LR", b"LRX\1\1", b"Lname"):
+        assert daemon.client.request(body) == b""
+    assert counter(daemon, "requests.unknown") == 4
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\xff\xff", b"\0\0", frame(b"LRC\1\1") + b"x"])

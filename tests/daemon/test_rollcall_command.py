@@ -509,10 +509,11 @@ def test_a_client_that_says_half_and_leaves_disturbs_nobody(daemon):
     assert daemon.rollcall("status").returncode == 0
 
 
-def test_the_extension_is_closed_without_a_byte_on_tcp(daemon):
+def test_status_and_names_are_answered_on_the_control_socket_only(daemon):
     for request in (STATUS, NAMES):
-        assert daemon.client.raw(request) == b""
-    assert json.loads(daemon.rollcall("status", "--json").stdout)["counters"]["requests.unknown"] == 2
+        answer = daemon.client.raw(request)
+        assert answer.startswith(b"LRC\1") and b"on the control socket only" in answer
+    assert json.loads(daemon.rollcall("status", "--json").stdout)["counters"]["requests.denied"] == 2
 
 
 def test_the_daemon_can_be_told_to_end_while_a_client_waits(daemon):
