@@ -152,7 +152,7 @@ class LightNode:
     def __init__(self, machine, unit, name, *args, properties=()):
         self.machine, self.unit, self.name = machine, unit + ".service", name
         command = " ".join([*PYTHON, "-m", "lib.light_node", name, *map(str, args)])
-        lines = ["[Service]", "Type=notify", "WorkingDirectory=/opt/tests", *properties, f"ExecStart={command}", ""]
+        lines = ["[Unit]", "StartLimitIntervalSec=0", "[Service]", "Type=notify", "WorkingDirectory=/opt/tests", *properties, f"ExecStart={command}", ""]
         machine.write(f"/etc/systemd/system/{self.unit}", "\n".join(lines))
 
     def start(self, check=True):

@@ -9,7 +9,7 @@ for --going seconds (-1: for ever), as a node that closes its tables. A name tha
 and the words of erl.
 
 --keep     a child holds the registering connection (both: and the listener) open, as a port program does that
-           inherited them. With the listener it ends at SIGTERM; without, it ends when /run/NAME.end appears
+           inherited them. With the listener it ends at SIGTERM; without, it ends when /opt/NAME.end appears
 --cgroup   first of all it moves itself there: below its own cgroup
 
 SIGHUP makes it go of its own accord: it says STOPPING=1.
@@ -38,7 +38,7 @@ def keep(name, listener, what):
     signal.signal(signal.SIGTERM, signal.SIG_DFL if what == "both" else signal.SIG_IGN)
     if what == "connection":
         listener.close()
-    while not os.path.exists(f"/run/{name}.end"):
+    while not os.path.exists(f"/opt/{name}.end"):
         time.sleep(0.02)
     os._exit(0)
 

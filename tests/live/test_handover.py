@@ -111,7 +111,7 @@ def test_a_killed_node_whose_child_keeps_its_connection_is_no_obstacle(shared_ma
             machine.run("systemctl", "reset-failed", old.unit, check=False)
             old, new = new, old
         assert n_said_in_use(machine, "kept", "other") == n_before
-        machine.write("/run/kept.end", "")
+        machine.write("/opt/kept.end", "")
 
 
 def test_a_killed_node_whose_child_keeps_all_of_it_ends_with_its_unit(shared_machine):
