@@ -203,11 +203,18 @@ static int load(Writer *writer) {
         return r;
 }
 
+static void publish_file(Writer *writer) {
+        channel_publish_file(writer->channel, database_file_bytes(writer->database),
+                             database_wal_bytes(writer->database),
+                             database_version(writer->database));
+}
+
 static int open_file(Writer *writer, DatabaseAccess access) {
         int r = database_open(writer->database, access);
 
         if (r != 0)
                 return r;
+        publish_file(writer); /* before anybody is told that it is loaded */
         writer->creations = creation_later(writer->creations, database_creations(writer->database));
         r = load(writer);
         if (r != 0)
@@ -254,12 +261,6 @@ static int ensure_open(Writer *writer) {
 }
 
 /* --- writing -------------------------------------------------------------------------------- */
-
-static void publish_file(Writer *writer) {
-        channel_publish_file(writer->channel, database_file_bytes(writer->database),
-                             database_wal_bytes(writer->database),
-                             database_version(writer->database));
-}
 
 /* Not before the file takes writes again: a whole one costs the loop something, and would wait with
  * the rest. */

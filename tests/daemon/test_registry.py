@@ -86,10 +86,31 @@ def test_first_registration_after_a_start_is_on_disk_when_it_is_answered():
 
 def test_everything_that_was_announced_is_on_disk(daemon):
     with daemon.client.register("\u00e4" * 255, listen=True, type=72, protocol=3, highest=77, lowest=4, extra=b"\0\1\xff") as node:
-        columns = "name, port, type, protocol, highest_version, lowest_version, creation, extra, uid, state, scope"
+        columns = "name, port, type, protocol, highest_version, lowest_version, creation, extra, uid, state, scope, state_source"
         assert query(daemon.state, f"SELECT {columns} FROM registrations") == [
-            ("\u00e4" * 255, node.port, 72, 3, 77, 4, node.creation, b"\0\1\xff", os.geteuid(), "up", "*")
+            ("\u00e4" * 255, node.port, 72, 3, 77, 4, node.creation, b"\0\1\xff", os.geteuid(), "up", "*", "connection")
         ]
+
+
+def test_what_is_not_known_of_a_node_is_null(daemon):
+    """Whoever builds on the views sees NULL for it, and no word or number that means nothing."""
+    with daemon.client.register("a", listen=True) as node:
+        assert query(daemon.state, "SELECT host, metadata, helper, state_since = since FROM nodes") == [(None, None, 0, 1)]
+        unregister(node)
+    wait_for(lambda: history(daemon.state), "its end")
+    assert query(daemon.state, "SELECT how, state, state_source, host, by, helper FROM history") == [
+        ("left", "up", "connection", None, None, 0)
+    ]
+
+
+def test_last_state_of_a_node_that_was_found_dead_is_in_the_history(daemon):
+    """What it was when that was last known, not what it became by our being away."""
+    with daemon.client.register("a", listen=True) as node:
+        daemon.kill9()
+        node.listener.close()
+        daemon.start()
+    wait_for(lambda: history(daemon.state), "its end")
+    assert query(daemon.state, "SELECT how, state FROM history") == [("found-dead", "up")]
 
 
 @pytest.mark.parametrize("n_kills", [25, pytest.param(600, marks=pytest.mark.long)])
