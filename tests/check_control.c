@@ -243,6 +243,75 @@ START_TEST(test_a_counter_comes_back_as_it_was_written) {
 }
 END_TEST
 
+START_TEST(test_a_number_with_a_name_comes_back_as_it_was_written) {
+        ControlBuffer buffer = { 0 };
+        ControlField field;
+        const char *name;
+        size_t offset = 0, n_name;
+        uint64_t value;
+
+        control_put_named_u64(&buffer, CONTROL_TAG_N_IN_STATE, "ready", 3);
+        assert_bytes(&buffer, BYTES("\0\122\0\15\0\0\0\0\0\0\0\3ready"));
+        ck_assert(control_next_field(buffer.data, buffer.n_data, &offset, &field));
+        ck_assert(control_field_counter(&field, &name, &n_name, &value));
+        ck_assert_uint_eq(value, 3);
+        ck_assert_uint_eq(n_name, 5);
+        ck_assert_mem_eq(name, "ready", n_name);
+        control_buffer_done(&buffer);
+}
+END_TEST
+
+static const struct {
+        const char *key, *value;
+} pairs[] = { { "role", "web" }, { "empty", "" }, { "k", "\xc3\xa9" } };
+
+START_TEST(test_a_pair_comes_back_as_it_was_written) {
+        ControlBuffer buffer = { 0 };
+        ControlField field;
+        const char *key, *value;
+        size_t offset = 0, n_key, n_value;
+
+        control_put_pair(&buffer, pairs[_i].key, pairs[_i].value);
+        ck_assert(control_next_field(buffer.data, buffer.n_data, &offset, &field));
+        ck_assert_uint_eq(field.tag, CONTROL_TAG_PAIR);
+        ck_assert_uint_eq(offset, buffer.n_data);
+        ck_assert(control_field_pair(&field, &key, &n_key, &value, &n_value));
+        ck_assert_str_eq(key, pairs[_i].key);
+        ck_assert_uint_eq(n_key, strlen(pairs[_i].key));
+        ck_assert_uint_eq(n_value, strlen(pairs[_i].value));
+        ck_assert_mem_eq(value, pairs[_i].value, n_value);
+        control_buffer_done(&buffer);
+}
+END_TEST
+
+static const struct {
+        const char *value;
+        size_t n_value;
+} no_pairs[] = { { BODY("") }, { BODY("\0") }, { BODY("\0v") }, { BODY("key") } };
+
+START_TEST(test_a_pair_without_a_key_or_a_zero_byte_is_none) {
+        uint8_t *bytes = exactly((const uint8_t *)no_pairs[_i].value, no_pairs[_i].n_value);
+        ControlField field = { .tag = CONTROL_TAG_PAIR, .n_value = (uint16_t)no_pairs[_i].n_value, .value = bytes };
+        const char *key, *value;
+        size_t n_key, n_value;
+
+        ck_assert(!control_field_pair(&field, &key, &n_key, &value, &n_value));
+        free(bytes);
+}
+END_TEST
+
+START_TEST(test_of_several_fields_with_one_tag_the_last_is_found) {
+        static const uint8_t fields[] = "\0\20\0\1a\0\21\0\1x\0\20\0\1b";
+        ControlField field = { .n_value = 99 };
+
+        ck_assert(control_find_field(fields, sizeof fields - 1, CONTROL_TAG_NAME, &field));
+        ck_assert_uint_eq(field.n_value, 1);
+        ck_assert_uint_eq(field.value[0], 'b');
+        ck_assert(!control_find_field(fields, sizeof fields - 1, CONTROL_TAG_SCOPE, &field));
+        ck_assert_uint_eq(field.value[0], 'b'); /* written only on success */
+}
+END_TEST
+
 START_TEST(test_a_counter_without_a_name_is_none) {
         const char *name;
         size_t n_name;
@@ -542,7 +611,8 @@ END_TEST
 START_TEST(test_every_error_has_a_word_and_others_are_unknown) {
                 static const char *const words[] = {
                         "unknown", "malformed", "bad-version", "unknown-request",
-                        "denied",  "busy",      "internal",    "unknown",
+                        "denied",  "busy",      "internal",    "not-found",
+                        "ambiguous", "unavailable", "unknown",
                 };
 
                 for (uint32_t error = 0; error < ELEMENTS(words); error++)
@@ -566,6 +636,13 @@ START_TEST(test_numbers_are_those_that_protocol_md_lists) {
                 { CONTROL_TAG_ORIGIN, 41 },     { CONTROL_TAG_PROGRAM_VERSION, 60 },
                 { CONTROL_TAG_COUNTER, 78 },    { CONTROL_TAG_NODES_PER_UID_MAX, 80 },
                 { CONTROL_E_MALFORMED, 1 },     { CONTROL_E_INTERNAL, 6 },
+                { CONTROL_E_UNAVAILABLE, 9 },   { CONTROL_WATCH, 6 },
+                { CONTROL_RELEASE, 8 },         { CONTROL_EPOCH_RECORD, 71 },
+                { CONTROL_SYNCED_RECORD, 72 },  { CONTROL_GONE_RECORD, 73 },
+                { CONTROL_MORE_RECORD, 74 },    { CONTROL_TAG_PAIR, 34 },
+                { CONTROL_TAG_CURSOR, 47 },     { CONTROL_TAG_EPOCH, 48 },
+                { CONTROL_TAG_PREFIX, 49 },     { CONTROL_TAG_REVISION, 76 },
+                { CONTROL_TAG_N_IN_STATE, 82 }, { CONTROL_TAG_CONFIG_FILE, 89 },
         };
 
         for (size_t i = 0; i < ELEMENTS(numbers); i++)
@@ -591,6 +668,10 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_every_kind_of_value_comes_back_as_it_was_written);
         tcase_add_test(tcase, test_a_counter_comes_back_as_it_was_written);
         tcase_add_test(tcase, test_a_counter_without_a_name_is_none);
+        tcase_add_test(tcase, test_a_number_with_a_name_comes_back_as_it_was_written);
+        tcase_add_loop_test(tcase, test_a_pair_comes_back_as_it_was_written, 0, ELEMENTS(pairs));
+        tcase_add_loop_test(tcase, test_a_pair_without_a_key_or_a_zero_byte_is_none, 0, ELEMENTS(no_pairs));
+        tcase_add_test(tcase, test_of_several_fields_with_one_tag_the_last_is_found);
         tcase_add_loop_test(tcase, test_long_text_is_cut_but_not_within_a_character, 0, 5);
         tcase_add_test(tcase, test_text_that_is_not_utf8_is_cut_where_it_must_be);
         suite_add_tcase(suite, tcase);

@@ -4,63 +4,27 @@
 #include "serve/operator.h"
 #include "serve_test.h"
 
-#define STARTED UINT64_C(1763687473000000)
-
-static char socket_path[96];
 static char own_path[] = "/run/rollcall/control";
 
-static void on_control(World *world, Conn *conn, const uint8_t *body, size_t n_body) {
-        ListenSocket entries[] = {
+static World *make_world(const WorldOptions *options) {
+        static ListenSocket entries[] = {
                 { .kind = LISTEN_EPMD, .fd = -1, .is_passed = true, .port = 4369, .family = AF_INET6 },
                 { .kind = LISTEN_CONTROL, .fd = -1, .path = own_path },
         };
-        ListenSockets sockets = { entries, ELEMENTS(entries) };
-        OperatorParts parts = {
-                .registry = world->registry,
-                .sockets = &sockets,
-                .store = world->store,
-                .ledger = world->ledger,
-                .vigil = world->vigil,
-                .conns = world->conns,
-                .listings = world->listings,
-                .counters = &world->counters,
-                .boot_id = world->options.boot_id,
-                .started_usec = STARTED,
-                .n_nodes_per_uid_max = 77,
-        };
+        WorldOptions with_control = options ? *options : (WorldOptions){ 0 };
+        World *world;
 
-        operator_on_request(&parts, conn, body, n_body);
-}
-
-/* A world with a control socket. */
-static World *make_world(const WorldOptions *options) {
-        World *world = world_new(options);
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-        snprintf(socket_path, sizeof socket_path, "%s/control", new_directory());
-        strcpy(address.sun_path, socket_path);
-        ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
-        ck_assert_int_eq(listen(fd, 5), 0);
-        ck_assert_int_eq(acceptors_add(world->acceptors, &fd, CONN_CONTROL, 0), 0);
-        world->on_control = on_control;
+        with_control.has_control = true;
+        world = world_new(&with_control);
+        world->sockets = (ListenSockets){ entries, ELEMENTS(entries) };
         return world;
-}
-
-static int connect_control(void) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        strcpy(address.sun_path, socket_path);
-        ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
-        ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-        return fd;
 }
 
 /* --- an answer as text ------------------------------------------------------------------------------------ */
 
 static bool is_text(unsigned tag) {
-        static const unsigned tags[] = { 2, 16, 17, 25, 27, 40, 41, 60, 63, 64, 65, 66, 67, 79, 81 };
+        static const unsigned tags[] = { 2,  16, 17, 25, 27, 29, 32, 33, 37, 38, 40, 41, 43, 44,
+                                         46, 49, 60, 63, 64, 65, 66, 67, 79, 81, 88, 89 };
 
         for (size_t i = 0; i < ELEMENTS(tags); i++)
                 if (tags[i] == tag)
@@ -68,20 +32,23 @@ static bool is_text(unsigned tag) {
         return false;
 }
 
-/* "{KIND TAG=VALUE TAG=VALUE ...}", counters as "NAME=VALUE". */
+/* "{KIND TAG=VALUE TAG=VALUE ...}", counters as "NAME=VALUE", pairs as "KEY:VALUE". */
 static void show_record(uint8_t kind, const uint8_t *fields, size_t n_fields, FILE *out) {
         ControlField field;
         size_t offset = 0;
 
         fprintf(out, "{%u", kind);
         while (control_next_field(fields, n_fields, &offset, &field)) {
-                const char *name;
-                size_t n_name;
+                const char *name, *pair_value;
+                size_t n_name, n_pair_value;
                 uint64_t value;
 
-                if (field.tag == CONTROL_TAG_COUNTER) {
+                if (field.tag == CONTROL_TAG_COUNTER || field.tag == CONTROL_TAG_N_IN_STATE) {
                         ck_assert(control_field_counter(&field, &name, &n_name, &value));
                         fprintf(out, " %.*s=%llu", (int)n_name, name, (unsigned long long)value);
+                } else if (field.tag == CONTROL_TAG_PAIR) {
+                        ck_assert(control_field_pair(&field, &name, &n_name, &pair_value, &n_pair_value));
+                        fprintf(out, " %.*s:%.*s", (int)n_name, name, (int)n_pair_value, pair_value);
                 } else if (is_text(field.tag))
                         fprintf(out, " %u=%.*s", field.tag, field.n_value, (const char *)field.value);
                 else
@@ -92,7 +59,7 @@ static void show_record(uint8_t kind, const uint8_t *fields, size_t n_fields, FI
 }
 
 static char *ask_control(World *world, const void *body, size_t n_body) {
-        int fd = connect_control();
+        int fd = world_connect_control(world);
         Heard heard = { 0 };
         char *text = NULL;
         size_t n_text = 0, at = CONTROL_ANSWER_HEAD;
@@ -150,21 +117,23 @@ START_TEST(test_each_node_is_told_with_all_that_is_known_newest_first) {
         char *text = ask_names(world), part[512];
 
         snprintf(part, sizeof part,
-                 "{67 16=b\xc3\xa9 17=up 18=4001 19=77 20=0 21=6 22=5 23=%u 24=%llu 25=* 26=%u", b->creation,
-                 (unsigned long long)b->since_usec, getuid());
+                 "{67 16=b\xc3\xa9 17=up 29=connection 30=%llu 18=4001 19=77 20=0 21=6 22=5 23=%u 24=%llu 25=* 26=%u",
+                 (unsigned long long)b->state_since_usec, b->creation, (unsigned long long)b->since_usec, getuid());
         ck_assert_msg(strncmp(text, part, strlen(part)) == 0, "%s is not at the beginning of %s", part, text);
         assert_tells_not(text, " 28=0");
-        snprintf(part, sizeof part, "{67 16=a 17=up 18=%u 19=77 20=0 21=6 22=5 23=%u 24=%llu 25=127.0.0.2 26=%u",
-                 port_of(listener_fd), a->creation, (unsigned long long)a->since_usec, getuid());
+        snprintf(part, sizeof part,
+                 "{67 16=a 17=up 29=connection 30=%llu 18=%u 19=77 20=0 21=6 22=5 23=%u 24=%llu 25=127.0.0.2 26=%u",
+                 (unsigned long long)a->state_since_usec, port_of(listener_fd), a->creation,
+                 (unsigned long long)a->since_usec, getuid());
         assert_tells(text, part);
-        snprintf(part, sizeof part, " 28=%llu }{64 }", (unsigned long long)cookie_of(listener_fd));
+        snprintf(part, sizeof part, " 28=%llu 38=127.0.0.2 }{64 }", (unsigned long long)cookie_of(listener_fd));
         assert_tells(text, part);
         free(text);
 
         close(listener_fd);
         ck_assert(RUN_UNTIL(world->event, a->state == NODE_STOPPING, LONG_USEC));
         text = ask_names(world);
-        assert_tells(text, "16=a 17=stopping");
+        assert_tells(text, "16=a 17=stopping 29=listener ");
         free(text);
         close(fd);
         close(other_fd);
@@ -181,6 +150,12 @@ START_TEST(test_what_is_not_known_is_absent) {
         assert_tells_not(text, " 26=");
         assert_tells_not(text, " 27=");
         assert_tells_not(text, " 28=");
+        assert_tells_not(text, " 31=");
+        assert_tells_not(text, " 32=");
+        assert_tells_not(text, " 33=");
+        assert_tells_not(text, " 35=");
+        assert_tells_not(text, " 36=");
+        assert_tells_not(text, " 38=");
         free(text);
         close(fd);
         world_free(world);
@@ -230,7 +205,7 @@ START_TEST(test_status_tells_how_the_daemon_fares) {
         assert_tells(text, "60=" PACKAGE_VERSION);
         snprintf(part, sizeof part, " 61=%d ", (int)getpid());
         assert_tells(text, part);
-        snprintf(part, sizeof part, " 62=%llu ", (unsigned long long)STARTED);
+        snprintf(part, sizeof part, " 62=%llu ", (unsigned long long)WORLD_STARTED);
         assert_tells(text, part);
         assert_tells_not(text, " 63=");
         assert_tells(text, " 64=connections");
@@ -239,7 +214,7 @@ START_TEST(test_status_tells_how_the_daemon_fares) {
         snprintf(part, sizeof part, " 65=%s ", file);
         assert_tells(text, part);
         assert_tells(text, " 66=ok ");
-        assert_tells(text, " 70=1 ");
+        assert_tells(text, " 70=2 ");
         assert_tells(text, " 71=1 ");
         assert_tells(text, " 72=0 ");
         assert_tells(text, " 73=0 ");
@@ -248,6 +223,10 @@ START_TEST(test_status_tells_how_the_daemon_fares) {
         assert_tells(text, " 77=1 ");
         assert_tells(text, " 79=boot-1 ");
         assert_tells(text, " 80=77 ");
+        assert_tells_not(text, " 83="); /* without systemd there is no fd store */
+        assert_tells(text, " 86=0 ");
+        assert_tells(text, " 87=0 ");
+        assert_tells(text, " up=1 ");
         assert_tells(text, " requests.port2=2 ");
         assert_tells(text, " lookups.missed=1 ");
         assert_tells(text, " nodes.registered=1 ");
@@ -298,6 +277,7 @@ START_TEST(test_status_counts_those_who_are_awaited_and_going) {
         assert_tells(text, " 71=2 ");
         assert_tells(text, " 72=1 ");
         assert_tells(text, " 73=1 ");
+        assert_tells(text, " awaited=1 stopping=1 ");
         free(text);
         close(other_fd);
         close(listener_fd);

@@ -120,7 +120,17 @@ static Node *former_node(const char *name, uint32_t creation, uint64_t serial) {
         return node;
 }
 
+static void set_awaited(Node *node) {
+        NodeFacts facts = node->facts;
+
+        facts.is_awaited = true;
+        facts.is_listener_gone = false;
+        node_set_facts(node, &facts, 500);
+}
+
+/* Awaited, as a row without a connection is. */
 static void restore(Registry *registry, Node *node) {
+        set_awaited(node);
         ck_assert_int_eq(registry_restore(registry, &node), 0);
         ck_assert_ptr_null(node);
 }
@@ -471,7 +481,7 @@ static const struct {
         { EVENT_CONNECTION_ENDED, NODE_UP, CHANGE_END, NODE_END_LEFT },
         { EVENT_CONNECTION_ENDED, NODE_STOPPING, CHANGE_END, NODE_END_LEFT },
         /* An open connection keeps the name: the match of the listener may have been wrong. */
-        { EVENT_LISTENER_GONE, NODE_UP, CHANGE_STATE, _NODE_END_N },
+        { EVENT_LISTENER_GONE, NODE_UP, CHANGE_FACTS, _NODE_END_N },
         { EVENT_LISTENER_GONE, NODE_STOPPING, CHANGE_NONE, _NODE_END_N },
         { EVENT_LISTENER_GONE, NODE_AWAITED, CHANGE_END, NODE_END_LISTENER_GONE },
         { EVENT_AWAIT_EXPIRED, NODE_AWAITED, CHANGE_END, NODE_END_DID_NOT_RETURN },
@@ -1125,25 +1135,28 @@ END_TEST
 
 /* --- start -------------------------------------------------------------------------------------- */
 
-START_TEST(test_a_restored_node_is_awaited_and_keeps_its_facts) {
+START_TEST(test_a_restored_node_is_what_its_facts_say) {
+        bool is_awaited = _i == 0;
         Registry *registry = make_registry(10, 10);
         Node *node = former_node("a", 5, 77), *found;
 
-        node->state = NODE_UP;
-        node->connection = connections;
-        node->connection_fd = 9;
+        node->connection = is_awaited ? NULL : connections;
+        node->connection_fd = is_awaited ? -1 : 9;
         node->peer.uid = UID_A;
         node->await_until_usec = 123;
-        restore(registry, node);
+        node_set_facts(node, &(NodeFacts){ .is_awaited = is_awaited }, 500);
+        ck_assert_int_eq(registry_restore(registry, &node), 0);
         found = find(registry, "a", "*");
-        ck_assert_int_eq(found->state, NODE_AWAITED);
-        ck_assert_ptr_null(found->connection);
-        ck_assert_int_eq(found->connection_fd, -1);
+        ck_assert_int_eq(found->state, is_awaited ? NODE_AWAITED : NODE_UP);
+        ck_assert_ptr_eq(found->connection, is_awaited ? NULL : connections);
+        ck_assert_int_eq(found->connection_fd, is_awaited ? -1 : 9);
         ck_assert_uint_eq(found->creation, 5);
         ck_assert_uint_eq(found->since_usec, 500);
         ck_assert_uint_eq(found->serial, 77);
         ck_assert_uint_eq(found->await_until_usec, 123);
-        ck_assert_uint_eq(registry_n_in_state(registry, NODE_AWAITED), 1);
+        ck_assert_uint_eq(registry_n_in_state(registry, NODE_AWAITED), is_awaited);
+        ck_assert_uint_eq(registry_n_awaited(registry), is_awaited);
+        ck_assert_uint_eq(registry_n_in_state(registry, NODE_UP), !is_awaited);
         registry_free(registry);
 }
 END_TEST
@@ -1586,6 +1599,12 @@ static void step_event(Model *model, Registry *registry, unsigned *seed) {
                 if (node->state == NODE_AWAITED)
                         model_end(model, i);
                 break;
+        case EVENT_CONNECTION_LOST:
+        case EVENT_CONNECTION_FOUND:
+        case EVENT_UNIT:
+        case EVENT_ANNOUNCED:
+        case EVENT_RELEASE:
+                break;
         }
 }
 
@@ -1754,7 +1773,7 @@ static void add_scopes(Suite *suite) {
 static void add_start(Suite *suite) {
         TCase *tcase = tcase_create("start");
 
-        tcase_add_test(tcase, test_a_restored_node_is_awaited_and_keeps_its_facts);
+        tcase_add_loop_test(tcase, test_a_restored_node_is_what_its_facts_say, 0, 2);
         tcase_add_test(tcase, test_newcomers_come_after_all_that_were_restored);
         tcase_add_test(tcase, test_serials_go_on_behind_the_highest_that_was_ever_given);
         tcase_add_loop_test(tcase, test_a_name_that_is_taken_is_not_restored_and_stays_the_callers, 0,

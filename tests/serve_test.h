@@ -8,12 +8,9 @@
 
 #include "core/creation.h"
 #include "loop_test.h"
-#include "serve/ledger.h"
-#include "serve/listing.h"
 #include "serve/acceptor.h"
 #include "serve/mapper.h"
-#include "serve/vigil.h"
-#include "state/store.h"
+#include "serve/operator.h"
 
 typedef struct WorldOptions {
         const char *file; /* NULL: memory only */
@@ -25,6 +22,8 @@ typedef struct WorldOptions {
         bool relaxed;
         bool blind;
         bool impatient; /* does not wait for the file at start */
+        uint64_t hold_usec;
+        bool has_control; /* a control socket, too */
 } WorldOptions;
 
 typedef struct World World;
@@ -34,28 +33,38 @@ struct World {
         sd_event *event;
         Counters counters;
         Registry *registry;
+        Refusals *refusals;
         Store *store;
+        Fdstore *fdstore;
         Ledger *ledger;
         Vigil *vigil;
+        UnitStates *unit_states;
         Conns *conns;
         Acceptors *acceptors;
+        Keeper *keeper;
         Listings *listings;
+        Registrar *registrar;
         Mapper *mapper;
+        Watch *watch;
+        Inquiry *inquiry;
+        Orders *orders;
+        OperatorParts operator_parts;
+        ListenSockets sockets; /* as the operator is told; borrowed */
         AccessList lookup_from, list_from;
+        bool names_with_helpers;
         MapperOptions mapper_options;
-        int listener_fd; /* outlives a restart, as systemd's do */
+        int listener_fd, control_fd; /* outlive a restart, as systemd's do */
         uint16_t port;
+        char control_path[96];
         unsigned n_changes, n_kills;
-        /* requests that come on a control socket, where there is one */
-        void (*on_control)(World *world, Conn *conn, const uint8_t *body, size_t n_body);
 };
 
 static inline void world_on_request(void *userdata, Conn *conn, const uint8_t *body, size_t n_body) {
         World *world = userdata;
 
         if (conn_kind(conn) == CONN_CONTROL)
-                world->on_control(world, conn, body, n_body);
-        else
+                operator_on_request(&world->operator_parts, conn, body, n_body);
+        else if (!operator_on_tcp_request(&world->operator_parts, conn, body, n_body))
                 mapper_on_request(world->mapper, conn, body, n_body);
 }
 
@@ -69,6 +78,35 @@ static inline void world_on_kill(void *userdata) {
         ((World *)userdata)->n_kills++;
 }
 
+static inline void world_on_news(void *userdata, const LedgerNews *news) {
+        World *world = userdata;
+
+        keeper_on_news(world->keeper, news);
+        unit_states_on_news(world->unit_states, news);
+        registrar_on_news(world->registrar, news);
+        watch_note(world->watch, news);
+}
+
+static inline void world_on_tellable(void *userdata, uint64_t revision) {
+        World *world = userdata;
+
+        orders_tell(world->orders, revision);
+        watch_tell(world->watch, revision);
+}
+
+static inline void world_on_answer(void *userdata, const StoreAnswer *answer) {
+        World *world = userdata;
+
+        inquiry_on_answer(world->inquiry, answer);
+}
+
+static inline void world_on_heard(void *userdata, const char *unit) {
+        World *world = userdata;
+
+        (void)unit;
+        registrar_on_heard(world->registrar);
+}
+
 static inline void world_on_change(void *userdata) {
         ((World *)userdata)->n_changes++;
 }
@@ -76,7 +114,10 @@ static inline void world_on_change(void *userdata) {
 static inline void world_on_loaded(void *userdata, StoreLoaded *loaded) {
         World *world = userdata;
 
-        vigil_reconcile(world->vigil, loaded, world->options.boot_id);
+        for (size_t i = 0; i < loaded->n_refused; i++)
+                refusals_note(world->refusals, loaded->refused + i);
+        vigil_reconcile(world->vigil, world->keeper, loaded, world->options.boot_id);
+        keeper_release_rest(world->keeper, true);
 }
 
 static inline size_t or_plenty(size_t n) {
@@ -114,6 +155,7 @@ static inline void world_open_access(World *world) {
         world->mapper_options = (MapperOptions){
                 .lookup_from = &world->lookup_from,
                 .list_from = &world->list_from,
+                .names_with_helpers = &world->names_with_helpers,
                 .relaxed_command_check = world->options.relaxed,
                 .on_kill = world_on_kill,
                 .userdata = world,
@@ -126,20 +168,19 @@ static inline void world_open_access(World *world) {
                          0);
 }
 
-/* As server_new() does it. */
-static inline void world_start(World *world) {
-        int fd = fcntl(world->listener_fd, F_DUPFD_CLOEXEC, 0), no_listener_fd = -1;
+static inline void world_build_state(World *world, int fd) {
+        int no_listener_fd = -1;
 
-        ck_assert_int_ge(fd, 0);
-        world->event = make_event();
         ck_assert_int_eq(registry_new(&world->registry,
                                       &(RegistryLimits){ or_plenty(world->options.n_nodes_max),
                                                          or_plenty(world->options.n_nodes_per_uid_max) }),
                          0);
+        ck_assert_int_eq(refusals_new(&world->refusals), 0);
         world_open_store(world);
         ck_assert_int_eq(ledger_new(&world->ledger, world->event, world->registry, world->store,
                                     &world->counters,
-                                    &(LedgerHandler){ world_on_change, world_on_loaded, world }),
+                                    &(LedgerHandler){ world_on_news, world_on_tellable, world_on_answer,
+                                                      world_on_change, world_on_loaded, world }),
                          0);
         /* A socket that does not listen cannot be found among those that do. */
         if (world->options.blind)
@@ -148,21 +189,88 @@ static inline void world_start(World *world) {
                                    &world->counters, world->options.blind ? no_listener_fd : fd),
                          0);
         close_fdp(&no_listener_fd);
-        world_load(world);
+        ck_assert_int_eq(unit_states_new(&world->unit_states, world->event, world->registry, world->ledger,
+                                         &(UnitStatesHandler){ world_on_heard, world }),
+                         0);
+        ck_assert_int_eq(fdstore_new(&world->fdstore, world->event, NULL, 0), 0);
+}
+
+static inline void world_build_service(World *world) {
+        FdstoreKeptList kept = { 0 };
+
         ck_assert_int_eq(conns_new(&world->conns, world->event,
                                    &(ConnOptions){ .packet_timeout_usec = 60 * USEC_PER_SEC,
                                                    .n_conns_max = or_plenty(world->options.n_conns_max) },
                                    &(ConnHandler){ world_on_request, world_on_end, world }, &world->counters),
                          0);
+        ck_assert_int_eq(acceptors_new(&world->acceptors, world->event, world->conns, 0), 0);
+        ck_assert_int_eq(keeper_new(&world->keeper, world->event, world->fdstore, world->conns, &kept,
+                                    world->port),
+                         0);
         ck_assert_int_eq(listings_new(&world->listings), 0);
+        ck_assert_int_eq(registrar_new(&world->registrar, world->event,
+                                       &(RegistrarParts){ world->ledger, world->vigil, world->unit_states,
+                                                          world->refusals, world->store, &world->counters },
+                                       &world->options.hold_usec),
+                         0);
         world_open_access(world);
         ck_assert_int_eq(mapper_new(&world->mapper,
                                     &(MapperParts){ world->registry, world->ledger, world->vigil,
-                                                    world->listings, &world->counters },
+                                                    world->registrar, world->listings, &world->counters },
                                     &world->mapper_options),
                          0);
-        ck_assert_int_eq(acceptors_new(&world->acceptors, world->event, world->conns, 0), 0);
-        ck_assert_int_eq(acceptors_add(world->acceptors, &fd, CONN_EPMD, world->port), 0);
+}
+
+#define WORLD_STARTED UINT64_C(1763687473000000)
+#define WORLD_PER_UID_MAX 77 /* as the operator is told */
+
+static inline void world_build_desk(World *world) {
+        ck_assert_int_eq(watch_new(&world->watch, world->registry), 0);
+        ck_assert_int_eq(inquiry_new(&world->inquiry, world->event,
+                                     &(InquiryParts){ world->registry, world->refusals, world->store,
+                                                      world->vigil }),
+                         0);
+        ck_assert_int_eq(orders_new(&world->orders,
+                                    &(OrdersParts){ world->registry, world->ledger, world->vigil }),
+                         0);
+        world->operator_parts = (OperatorParts){
+                .registry = world->registry,
+                .sockets = &world->sockets,
+                .store = world->store,
+                .ledger = world->ledger,
+                .vigil = world->vigil,
+                .conns = world->conns,
+                .listings = world->listings,
+                .fdstore = world->fdstore,
+                .unit_states = world->unit_states,
+                .registrar = world->registrar,
+                .inquiry = world->inquiry,
+                .orders = world->orders,
+                .watch = world->watch,
+                .counters = &world->counters,
+                .boot_id = world->options.boot_id,
+                .started_usec = WORLD_STARTED,
+                .n_nodes_per_uid_max = WORLD_PER_UID_MAX,
+        };
+}
+
+static inline void world_add_listener(World *world, int own_fd, ConnKind kind, uint16_t port) {
+        int fd = fcntl(own_fd, F_DUPFD_CLOEXEC, 0);
+
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(acceptors_add(world->acceptors, &fd, kind, port), 0);
+}
+
+/* As server_new() does it. */
+static inline void world_start(World *world) {
+        world->event = make_event();
+        world_build_state(world, world->listener_fd);
+        world_build_service(world);
+        world_build_desk(world);
+        world_load(world);
+        world_add_listener(world, world->listener_fd, CONN_EPMD, world->port);
+        if (world->options.has_control)
+                world_add_listener(world, world->control_fd, CONN_CONTROL, 0);
 }
 
 /* As server_free() does it. */
@@ -171,15 +279,35 @@ static inline void world_stop(World *world) {
         (void)store_stop(world->store, LONG_USEC);
         ledger_answer_written(world->ledger);
         mapper_free(world->mapper);
+        watch_free(world->watch);
+        orders_free(world->orders);
+        inquiry_free(world->inquiry);
+        registrar_free(world->registrar);
         listings_free(world->listings);
         world->ledger = ledger_free(world->ledger);
+        keeper_free(world->keeper);
         conns_free(world->conns);
+        fdstore_free(world->fdstore);
+        unit_states_free(world->unit_states);
         vigil_free(world->vigil);
         store_free(world->store);
+        refusals_free(world->refusals);
         registry_free(world->registry);
         access_list_done(&world->lookup_from);
         access_list_done(&world->list_from);
         sd_event_unref(world->event);
+}
+
+/* Wants make_test_root(). */
+static inline void world_open_control(World *world) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+        snprintf(world->control_path, sizeof world->control_path, "%s/control", new_directory());
+        strcpy(address.sun_path, world->control_path);
+        ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+        ck_assert_int_eq(listen(fd, SOMAXCONN), 0);
+        world->control_fd = fd;
 }
 
 static inline World *world_new(const WorldOptions *options) {
@@ -192,6 +320,9 @@ static inline World *world_new(const WorldOptions *options) {
                 world->options = *options;
         world->listener_fd = listen_on(world->options.listen ? world->options.listen : "127.0.0.1");
         world->port = port_of(world->listener_fd);
+        world->control_fd = -1;
+        if (world->options.has_control)
+                world_open_control(world);
         world_start(world);
         return world;
 }
@@ -199,6 +330,7 @@ static inline World *world_new(const WorldOptions *options) {
 static inline void world_free(World *world) {
         world_stop(world);
         close(world->listener_fd);
+        close_fdp(&world->control_fd);
         free(world);
 }
 
@@ -223,6 +355,16 @@ static inline const char *new_file(void) {
 static inline int world_connect(World *world) {
         return connect_to(world->options.listen && strchr(world->options.listen, ':') ? "::1" : "127.0.0.1",
                           world->port);
+}
+
+static inline int world_connect_control(World *world) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        strcpy(address.sun_path, world->control_path);
+        ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+        ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+        return fd;
 }
 
 /* ALIVE2_REQ. Returns its length in bytes. */

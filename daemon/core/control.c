@@ -28,6 +28,9 @@ const char *control_error_to_string(uint32_t error) {
                 [CONTROL_E_DENIED] = "denied",
                 [CONTROL_E_BUSY] = "busy",
                 [CONTROL_E_INTERNAL] = "internal",
+                [CONTROL_E_NOT_FOUND] = "not-found",
+                [CONTROL_E_AMBIGUOUS] = "ambiguous",
+                [CONTROL_E_UNAVAILABLE] = "unavailable",
         };
 
         if (error >= ELEMENTS(words) || !words[error])
@@ -72,6 +75,19 @@ bool control_fields_are_well_formed(const uint8_t *fields, size_t n_fields) {
         while (control_next_field(fields, n_fields, &offset, &field))
                 ;
         return offset != SIZE_MAX;
+}
+
+bool control_find_field(const uint8_t *fields, size_t n_fields, ControlTag tag, ControlField *ret) {
+        ControlField field;
+        size_t offset = 0;
+        bool is_found = false;
+
+        while (control_next_field(fields, n_fields, &offset, &field))
+                if (field.tag == tag) {
+                        *ret = field;
+                        is_found = true;
+                }
+        return is_found;
 }
 
 bool control_parse_request(const uint8_t *body, size_t n_body, ControlRequest *ret) {
@@ -142,6 +158,20 @@ bool control_field_counter(const ControlField *field, const char **ret_name, siz
         *ret_value = get_integer(field->value, sizeof(uint64_t));
         *ret_name = (const char *)field->value + sizeof(uint64_t);
         *ret_n_name = field->n_value - sizeof(uint64_t);
+        return true;
+}
+
+bool control_field_pair(const ControlField *field, const char **ret_key, size_t *ret_n_key, const char **ret_value,
+                        size_t *ret_n_value) {
+        const char *key = (const char *)field->value;
+        const char *end = field->n_value > 0 ? memchr(key, 0, field->n_value) : NULL;
+
+        if (!end || end == key)
+                return false;
+        *ret_key = key;
+        *ret_n_key = (size_t)(end - key);
+        *ret_value = end + 1;
+        *ret_n_value = field->n_value - *ret_n_key - 1;
         return true;
 }
 

@@ -73,7 +73,7 @@ typedef enum ControlTag {
 
         /* CONTROL_NODE_RECORD */
         CONTROL_TAG_NAME = 16,
-        CONTROL_TAG_STATE = 17,  /* text: up, awaited, stopping */
+        CONTROL_TAG_STATE = 17,  /* text: up, awaited, stopping, starting, ready */
         CONTROL_TAG_PORT = 18,   /* u16 */
         CONTROL_TAG_TYPE = 19,   /* u8 */
         CONTROL_TAG_PROTOCOL = 20,
@@ -183,10 +183,17 @@ int control_next_record(const uint8_t *data, size_t n_data, size_t *ret_n, uint8
 /* The value of an integer field of 1, 2, 4 or 8 bytes; 0 for any other length. */
 uint64_t control_field_u64(const ControlField *field);
 
-/* The parts of a CONTROL_TAG_COUNTER or CONTROL_TAG_N_IN_STATE; `*ret_name` borrows from the field and is not terminated. False if the
- * field has no room for a value and a name. */
+/* The last field with that tag, which is the one that counts; false: there is none. */
+bool control_find_field(const uint8_t *fields, size_t n_fields, ControlTag tag, ControlField *ret);
+
+/* The parts of a CONTROL_TAG_COUNTER or CONTROL_TAG_N_IN_STATE; `*ret_name` borrows from the field and is not
+ * terminated. False if the field has no room for a value and a name. */
 bool control_field_counter(const ControlField *field, const char **ret_name, size_t *ret_n_name,
                            uint64_t *ret_value);
+/* The parts of a CONTROL_TAG_PAIR, which borrow from the field; the value is not terminated. False if it has no
+ * key. */
+bool control_field_pair(const ControlField *field, const char **ret_key, size_t *ret_n_key, const char **ret_value,
+                        size_t *ret_n_value);
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
