@@ -322,7 +322,7 @@ END_TEST
 /* --- words -------------------------------------------------------------------------------------- */
 
 START_TEST(test_every_state_has_a_word_that_leads_back_to_it) {
-        static const char *const words[] = { "up", "awaited", "stopping" };
+        static const char *const words[] = { "up", "awaited", "stopping", "starting", "ready" };
 
         ck_assert_uint_eq(ELEMENTS(words), _NODE_STATE_N);
         for (NodeState state = 0; state < _NODE_STATE_N; state++) {
@@ -339,7 +339,7 @@ END_TEST
 START_TEST(test_every_end_has_a_word_that_leads_back_to_it) {
         static const char *const words[] = {
                 "left",          "replaced",        "listener-gone", "found-dead", "machine-restarted",
-                "did-not-return", "stopped",
+                "did-not-return", "stopped",         "released",
         };
 
         ck_assert_uint_eq(ELEMENTS(words), _NODE_END_N);
