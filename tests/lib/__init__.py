@@ -3,6 +3,7 @@
 
     from lib.daemon import Daemon, StockEpmd      a daemon of ours, and the stock one, each on a port of its own
     from lib.epmd_client import EpmdClient        EPMD's requests as bytes over a socket
+    from lib.control_client import ControlClient  the control protocol, by the names of PROTOCOL.md
     from lib.nodes import ErlangNode              a real Erlang node that answers expressions
     from lib.netns import Namespace, join         network namespaces joined by veth (root)
     from lib.machine import Machine               a real systemd with Rollcall installed (root)
