@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One request to the daemon over its control socket, and the whole answer. */
+/* One connection to the daemon: a request goes out, records come in. Says nothing to anybody. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,35 +7,42 @@
 #include <stdint.h>
 
 #include "core/control.h"
-
-/* Exit statuses of `rollcall`, documented in rollcall(1). */
-typedef enum RollcallExit {
-        ROLLCALL_EXIT_OK = 0,
-        ROLLCALL_EXIT_DEGRADED = 1,
-        ROLLCALL_EXIT_USAGE = 2,
-        ROLLCALL_EXIT_UNREACHABLE = 3,
-        ROLLCALL_EXIT_FAILED = 4, /* our own: no memory, or the output could not be written */
-} RollcallExit;
+#include "util.h"
 
 /* Whose fields have been walked once: control_next_field() will not stop within. */
 typedef struct Record {
         ControlKind kind;
-        const uint8_t *fields; /* borrows from the answer */
+        const uint8_t *fields; /* borrows from the connection, or the answer */
         size_t n_fields;       /* bytes */
 } Record;
 
-/* An answer that is complete. Begins as all zero. */
-typedef struct Answer {
+typedef struct Connection {
+        int fd;      /* -1: none */
+        char *place; /* for messages: a path, or an address with its port; owned */
+        bool keeps;  /* true: records stay good until connection_done(), false: until the next one */
         uint8_t *data;
         size_t n_data, n_room;
-        size_t n_judged; /* bytes of whole records, while it is read */
-} Answer;
+        size_t n_taken; /* bytes of the head and of records that were handed out */
+} Connection;
 
-void answer_done(Answer *answer);
-/* Steps through its records, but for the last, which only says that it ended. `*position` begins at
- * 0. */
-bool answer_next_record(const Answer *answer, size_t *position, Record *ret);
+#define CONNECTION_NONE ((Connection){ .fd = -1 })
 
-/* Asks the daemon at `path` (NULL: wherever it is found) and waits for the whole answer. 0, or an
- * exit status after one sentence on stderr that says which socket it was and what is wrong. */
-RollcallExit connection_ask(const char *path, ControlKind request, Answer *ret);
+/* Leaves CONNECTION_NONE. */
+void connection_done(Connection *connection);
+
+/* Each writes `*ret` also where it fails (with a place, without a descriptor). 0 or negative errno; -EAGAIN: nobody
+ * accepts. */
+int connection_open(const char *path, Connection *ret);
+/* 127.0.0.1, else ::1. */
+int connection_open_loopback(uint16_t port, Connection *ret);
+
+/* 0 also where the other side has closed already: it may still have said why. Else negative errno. */
+int connection_send(Connection *connection, const ControlBuffer *request);
+
+/* The next record, CONTROL_END and CONTROL_ERROR as any other. 1; 0: none before `deadline_usec`
+ * (CLOCK_MONOTONIC; USEC_INFINITE: whenever it comes); -ENODATA: closed; -EBADMSG: this is no answer of the control
+ * protocol; other negative errno. */
+int connection_next(Connection *connection, uint64_t deadline_usec, Record *ret);
+
+/* The record at `data`, of which `*ret_n` bytes are then to be skipped. 1; 0: more bytes are needed; -EBADMSG. */
+int record_parse(const uint8_t *data, size_t n_data, size_t *ret_n, Record *ret);

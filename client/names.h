@@ -2,9 +2,8 @@
 /* `rollcall names`. */
 #pragma once
 
-#include <stdbool.h>
+#include "exit.h"
+#include "options.h"
 
-#include "connection.h"
-
-/* Prints who is registered, as a table or as a JSON array. */
-RollcallExit names_run(const char *control_path, bool is_json);
+/* Prints who is registered, as a table or as a JSON array. An exit status. */
+RollcallExit names_run(const Options *options);

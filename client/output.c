@@ -12,7 +12,7 @@ RollcallExit output_finish(void) {
         if (fflush(stdout) == 0 && !ferror(stdout))
                 return ROLLCALL_EXIT_OK;
         fprintf(stderr, "rollcall: cannot write to standard output: %s\n", strerror(errno));
-        return ROLLCALL_EXIT_FAILED;
+        return ROLLCALL_EXIT_GAVE_UP;
 }
 
 RollcallExit output_json(json_t *json) {
@@ -24,7 +24,16 @@ RollcallExit output_json(json_t *json) {
         return output_finish();
 }
 
+RollcallExit output_json_line(json_t *json) {
+        if (!json)
+                return output_out_of_memory();
+        json_dumpf(json, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(json);
+        return output_finish();
+}
+
 RollcallExit output_out_of_memory(void) {
         fputs("rollcall: out of memory\n", stderr);
-        return ROLLCALL_EXIT_FAILED;
+        return ROLLCALL_EXIT_GAVE_UP;
 }

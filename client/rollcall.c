@@ -1,24 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rollcall`: the operator's command. Knows its options and subcommands; each subcommand is a
- * module. */
+/* `rollcall`: the operator's command. Knows its subcommands and which options each takes; each is a module. */
 
-#include <getopt.h>
 #include <locale.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "connection.h"
+#include "announce.h"
+#include "history.h"
 #include "names.h"
+#include "options.h"
+#include "release.h"
 #include "status.h"
 #include "util.h"
+#include "wait.h"
+#include "watch.h"
+#include "why.h"
 
-static const struct {
+typedef struct Command {
         const char *name;
-        RollcallExit (*run)(const char *control_path, bool is_json);
-} commands[] = {
-        { "status", status_run },
-        { "names", names_run },
+        RollcallExit (*run)(const Options *options);
+        size_t n_words_min, n_words_max; /* behind the command */
+        const char *missing;             /* what to say where there are too few */
+        unsigned options;
+} Command;
+
+static const Command commands[] = {
+        { "status", status_run, 0, 0, NULL, 0 },
+        { "names", names_run, 0, 0, NULL, OPTION_ALL },
+        { "why", why_run, 1, 1, "why whom? rollcall why NAME", 0 },
+        { "history", history_run, 0, 1, NULL, OPTION_SINCE | OPTION_UNTIL | OPTION_LIMIT | OPTION_UTC },
+        { "at", history_run_at, 1, 1, "at which time? rollcall at TIME", OPTION_UTC },
+        { "wait", wait_run, 1, 1, "wait for whom? rollcall wait [--free] NAME",
+          OPTION_FREE | OPTION_STATE | OPTION_TIMEOUT | OPTION_QUIET },
+        { "watch", watch_run, 0, 1, NULL, OPTION_PREFIX },
+        { "ready", announce_run_ready, 1, SIZE_MAX, "who is ready? rollcall ready NAME [KEY=VALUE...]",
+          OPTION_PORT | OPTION_WAIT | OPTION_QUIET },
+        { "not-ready", announce_run_not_ready, 1, SIZE_MAX,
+          "who is not ready? rollcall not-ready NAME [KEY=VALUE...]", OPTION_PORT | OPTION_WAIT | OPTION_QUIET },
+        { "release", release_run, 1, 1, "release which name? rollcall release NAME", OPTION_QUIET },
 };
 
 static const char help[] =
@@ -27,8 +46,21 @@ static const char help[] =
         "Asks the Erlang port mapper rollcalld on this machine.\n"
         "\n"
         "Commands\n"
-        "  status          how it fares: sockets, registry, nodes, evidence, counters\n"
-        "  names           which nodes are registered\n"
+        "  status                       how it fares: sockets, registry, nodes, evidence, counters\n"
+        "  names [--all]                which nodes are registered; --all: helpers of tools, too\n"
+        "  why NAME                     who holds a name, by which evidence, and who was refused it\n"
+        "  history [NAME]               who was registered when: [--since TIME] [--until TIME]\n"
+        "                               [--limit N] [--utc]\n"
+        "  at TIME [--utc]              who was registered then\n"
+        "  wait NAME                    until it is registered: [--state STATE,...] [--timeout T]\n"
+        "  wait --free NAME             until it is not: [--timeout T]\n"
+        "  watch [NAME | --prefix P]    who is registered, and then every change\n"
+        "  ready NAME [KEY=VALUE...]    for a node's unit: tells that the node is ready\n"
+        "  not-ready NAME               ... that it is about to leave: [--wait T] [--port PORT]\n"
+        "  release NAME                 takes a name from its holder\n"
+        "\n"
+        "  NAME may be NAME@ADDRESS, or a node's full name. TIME: 13:30, '2026-11-21 13:30', -2h,\n"
+        "  yesterday, @1795266600. T: seconds, 500ms, 2min.\n"
         "\n"
         "Options\n"
         "  --control PATH  its control socket (else $ROLLCALL_CONTROL, else the first that\n"
@@ -38,53 +70,59 @@ static const char help[] =
         "  --help          this text\n"
         "  --version       the version\n"
         "\n"
-        "Exit status: 0 healthy, 1 degraded, 2 wrong usage, 3 rollcalld cannot be reached,\n"
-        "4 the output could not be written.\n";
+        "Exit status: 0 done, 1 no (degraded, not registered, refused), 2 wrong usage, 3 rollcalld\n"
+        "cannot be reached, 4 the time is over, or the output could not be written.\n";
 
-static RollcallExit run_command(char **words, const char *control_path, bool is_json) {
-        if (!words[0]) {
-                fputs("rollcall: which command? status or names (see rollcall --help)\n", stderr);
-                return ROLLCALL_EXIT_USAGE;
-        }
-        if (words[1]) {
-                fprintf(stderr, "rollcall: '%s' is one word too many (see rollcall --help)\n",
-                        words[1]);
-                return ROLLCALL_EXIT_USAGE;
-        }
+static RollcallExit complain_command(const char *word) {
+        fprintf(stderr, "rollcall: there is no command '%s', only", word);
         for (size_t i = 0; i < ELEMENTS(commands); i++)
-                if (strcmp(words[0], commands[i].name) == 0)
-                        return commands[i].run(control_path, is_json);
-        fprintf(stderr, "rollcall: there is no command '%s', only status and names\n", words[0]);
+                fprintf(stderr, "%s %s", i == 0 ? "" : ",", commands[i].name);
+        fputc('\n', stderr);
         return ROLLCALL_EXIT_USAGE;
 }
 
+static RollcallExit run(const Command *command, const Options *options) {
+        size_t n_words = options->n_words - 1;
+        unsigned too_many = options->given & ~command->options;
+
+        if (too_many) {
+                fprintf(stderr, "rollcall: '%s' takes no --%s (see rollcall --help)\n", command->name,
+                        options_name(too_many));
+                return ROLLCALL_EXIT_USAGE;
+        }
+        if (n_words < command->n_words_min) {
+                fprintf(stderr, "rollcall: %s\n", command->missing);
+                return ROLLCALL_EXIT_USAGE;
+        }
+        if (n_words > command->n_words_max) {
+                fprintf(stderr, "rollcall: '%s' is one word too many (see rollcall --help)\n",
+                        options->words[1 + command->n_words_max]);
+                return ROLLCALL_EXIT_USAGE;
+        }
+        return command->run(options);
+}
+
 int main(int argc, char *argv[]) {
-        static const struct option options[] = {
-                { "control", required_argument, NULL, 'c' }, { "json", no_argument, NULL, 'j' },
-                { "help", no_argument, NULL, 'h' },          { "version", no_argument, NULL, 'V' },
-                { NULL, 0, NULL, 0 },
-        };
-        const char *control_path = NULL;
-        bool is_json = false;
-        int option;
+        Options options;
+        RollcallExit status = options_parse(argc, argv, &options);
 
         setlocale(LC_ALL, ""); /* the width of names in a table */
-        while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
-                switch (option) {
-                case 'c':
-                        control_path = optarg;
-                        break;
-                case 'j':
-                        is_json = true;
-                        break;
-                case 'h':
-                        fputs(help, stdout);
-                        return ROLLCALL_EXIT_OK;
-                case 'V':
-                        puts("rollcall " PACKAGE_VERSION);
-                        return ROLLCALL_EXIT_OK;
-                default: /* getopt has said what is wrong, in one line */
-                        return ROLLCALL_EXIT_USAGE;
-                }
-        return run_command(argv + optind, control_path, is_json);
+        if (status != ROLLCALL_EXIT_OK)
+                return (int)status;
+        if (options.wants_help) {
+                fputs(help, stdout);
+                return ROLLCALL_EXIT_OK;
+        }
+        if (options.wants_version) {
+                puts("rollcall " PACKAGE_VERSION);
+                return ROLLCALL_EXIT_OK;
+        }
+        if (options.n_words == 0) {
+                fputs("rollcall: which command? status, names, why, ... (see rollcall --help)\n", stderr);
+                return ROLLCALL_EXIT_USAGE;
+        }
+        for (size_t i = 0; i < ELEMENTS(commands); i++)
+                if (strcmp(options.words[0], commands[i].name) == 0)
+                        return (int)run(&commands[i], &options);
+        return complain_command(options.words[0]);
 }

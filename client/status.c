@@ -15,6 +15,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "ask.h"
+#include "core/node_state.h"
 #include "output.h"
 #include "status_facts.h"
 #include "text.h"
@@ -22,7 +24,7 @@
 
 /* --- on a screen ------------------------------------------------------------------------------ */
 
-#define LABEL_WIDTH 13
+#define LABEL_WIDTH 15
 #define SCREEN_WIDTH 100
 
 /* A label and items behind it, wrapped below each other where the screen ends. */
@@ -118,6 +120,7 @@ static void print_registry(const StatusFacts *facts) {
                 printf("  %-*s%s\n", LABEL_WIDTH, "", facts->texts[STATUS_REGISTRY_DETAIL]);
 }
 
+/* What an older daemon does not tell follows from what it does. */
 static uint64_t n_up(const StatusFacts *facts) {
         uint64_t n = facts->numbers[STATUS_N_NODES];
         uint64_t n_others = facts->numbers[STATUS_N_AWAITED] + facts->numbers[STATUS_N_STOPPING];
@@ -125,19 +128,68 @@ static uint64_t n_up(const StatusFacts *facts) {
         return n > n_others ? n - n_others : 0;
 }
 
-static void print_nodes(const StatusFacts *facts) {
-        Row row = row_begin("nodes");
+static bool n_in_state(const StatusFacts *facts, NodeState state, uint64_t *ret) {
+        if (status_facts_n_in_state(facts, node_state_to_string(state), ret))
+                return true;
+        switch (state) {
+        case NODE_UP:
+                *ret = n_up(facts);
+                return true;
+        case NODE_AWAITED:
+                *ret = facts->numbers[STATUS_N_AWAITED];
+                return facts->has_number[STATUS_N_AWAITED];
+        case NODE_STOPPING:
+                *ret = facts->numbers[STATUS_N_STOPPING];
+                return facts->has_number[STATUS_N_STOPPING];
+        case NODE_STARTING:
+        case NODE_READY:
+        case _NODE_STATE_N:
+                break;
+        }
+        return false;
+}
 
-        row_add(&row, "%" PRIu64 ": %" PRIu64 " up", facts->numbers[STATUS_N_NODES], n_up(facts));
-        row_add(&row, "%" PRIu64 " awaited", facts->numbers[STATUS_N_AWAITED]);
-        row_add(&row, "%" PRIu64 " stopping", facts->numbers[STATUS_N_STOPPING]);
+/* Starting and ready are left out where there are none: only units of a certain kind, and announcements, make them. */
+static void print_nodes(const StatusFacts *facts) {
+        static const NodeState states[] = { NODE_READY, NODE_STARTING, NODE_UP, NODE_AWAITED, NODE_STOPPING };
+        Row row = row_begin("nodes");
+        const char *lead = "";
+        char total[32];
+
+        snprintf(total, sizeof(total), "%" PRIu64 ": ", facts->numbers[STATUS_N_NODES]);
+        lead = total;
+        for (size_t i = 0; i < ELEMENTS(states); i++) {
+                uint64_t n;
+
+                if (!n_in_state(facts, states[i], &n) ||
+                    (n == 0 && (states[i] == NODE_READY || states[i] == NODE_STARTING)))
+                        continue;
+                row_add(&row, "%s%" PRIu64 " %s", lead, n, node_state_to_string(states[i]));
+                lead = "";
+        }
         if (facts->has_number[STATUS_NODES_PER_UID_MAX])
                 row_add(&row, "at most %" PRIu64 " of one user",
                         facts->numbers[STATUS_NODES_PER_UID_MAX]);
         row_end(&row);
-        row = row_begin("connections");
+        if (facts->numbers[STATUS_N_HELD] > 0)
+                printf("  %-*s%" PRIu64 " that wait for the end of a holder that is going\n", LABEL_WIDTH, "newcomers",
+                       facts->numbers[STATUS_N_HELD]);
+}
+
+static void print_connections(const StatusFacts *facts) {
+        Row row = row_begin("connections");
+
         row_add(&row, "%" PRIu64 " of at most %" PRIu64, facts->numbers[STATUS_N_CONNECTIONS],
                 facts->numbers[STATUS_N_CONNECTIONS_MAX]);
+        if (facts->numbers[STATUS_N_WATCHERS] > 0)
+                row_add(&row, "%" PRIu64 " of them watch", facts->numbers[STATUS_N_WATCHERS]);
+        row_end(&row);
+        if (!facts->has_number[STATUS_FD_STORE_MAX])
+                return;
+        row = row_begin("fd store");
+        row_add(&row, "%" PRIu64 " connections of at most %" PRIu64, facts->numbers[STATUS_FD_STORE_N],
+                facts->numbers[STATUS_FD_STORE_MAX]);
+        row_add(&row, "%" PRIu64 " not in it", facts->numbers[STATUS_FD_STORE_WAITING]);
         row_end(&row);
 }
 
@@ -195,14 +247,19 @@ static void print_evidence(const StatusFacts *facts) {
         if (facts->texts[STATUS_BLIND])
                 printf("  %-*slisteners cannot be seen: %s\n", LABEL_WIDTH, "",
                        facts->texts[STATUS_BLIND]);
+        if (facts->texts[STATUS_UNITS_UNSEEN])
+                printf("  %-*sstates of units cannot be seen: %s\n", LABEL_WIDTH, "",
+                       facts->texts[STATUS_UNITS_UNSEEN]);
 }
 
 static void print_screen(const StatusFacts *facts) {
         print_heading(facts);
         print_lines("degraded", &facts->degraded);
+        print_lines("configuration", &facts->config_files);
         print_sockets(facts);
         print_registry(facts);
         print_nodes(facts);
+        print_connections(facts);
         print_evidence(facts);
         print_counters(facts);
 }
@@ -261,13 +318,28 @@ static json_t *registry_to_json(const StatusFacts *facts) {
                          "committed_revision", number_to_json(facts, STATUS_COMMITTED_REVISION));
 }
 
+static json_t *state_to_json(const StatusFacts *facts, NodeState state) {
+        uint64_t n;
+
+        return n_in_state(facts, state, &n) ? json_integer((json_int_t)n) : json_null();
+}
+
 static json_t *nodes_to_json(const StatusFacts *facts) {
-        return json_pack("{s:o, s:o, s:o, s:o, s:o}",
+        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                          "total", number_to_json(facts, STATUS_N_NODES),
-                         "up", json_integer((json_int_t)n_up(facts)),
-                         "awaited", number_to_json(facts, STATUS_N_AWAITED),
-                         "stopping", number_to_json(facts, STATUS_N_STOPPING),
-                         "max_per_uid", number_to_json(facts, STATUS_NODES_PER_UID_MAX));
+                         "up", state_to_json(facts, NODE_UP),
+                         "awaited", state_to_json(facts, NODE_AWAITED),
+                         "stopping", state_to_json(facts, NODE_STOPPING),
+                         "max_per_uid", number_to_json(facts, STATUS_NODES_PER_UID_MAX),
+                         "starting", state_to_json(facts, NODE_STARTING),
+                         "ready", state_to_json(facts, NODE_READY));
+}
+
+static json_t *fd_store_to_json(const StatusFacts *facts) {
+        return json_pack("{s:o, s:o, s:o}",
+                         "max", number_to_json(facts, STATUS_FD_STORE_MAX),
+                         "stored", number_to_json(facts, STATUS_FD_STORE_N),
+                         "waiting", number_to_json(facts, STATUS_FD_STORE_WAITING));
 }
 
 static json_t *connections_to_json(const StatusFacts *facts) {
@@ -286,7 +358,8 @@ static json_t *counters_to_json(const StatusFacts *facts) {
 }
 
 static json_t *status_to_json(const StatusFacts *facts) {
-        return json_pack("{s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        return json_pack("{s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
+                         " s:o, s:o, s:o, s:o, s:o}",
                          "version", text_to_json(facts->texts[STATUS_PROGRAM_VERSION]),
                          "pid", number_to_json(facts, STATUS_PID),
                          "started", started_to_json(facts),
@@ -300,30 +373,35 @@ static json_t *status_to_json(const StatusFacts *facts) {
                          "nodes", nodes_to_json(facts),
                          "connections", connections_to_json(facts),
                          "counters", counters_to_json(facts),
-                         "boot_id", text_to_json(facts->texts[STATUS_BOOT_ID]));
+                         "boot_id", text_to_json(facts->texts[STATUS_BOOT_ID]),
+                         "held", number_to_json(facts, STATUS_N_HELD),
+                         "watchers", number_to_json(facts, STATUS_N_WATCHERS),
+                         "fd_store", fd_store_to_json(facts),
+                         "units_unseen", text_to_json(facts->texts[STATUS_UNITS_UNSEEN]),
+                         "config_files", strings_to_json(&facts->config_files));
 }
 
 /* ---------------------------------------------------------------------------------------------- */
 
-RollcallExit status_run(const char *control_path, bool is_json) {
+RollcallExit status_run(const Options *options) {
         _cleanup_(answer_done) Answer answer = { 0 };
         _cleanup_(status_facts_done) StatusFacts facts = { 0 };
-        RollcallExit status = connection_ask(control_path, CONTROL_STATUS, &answer);
+        RollcallExit status = ask_kind(options->control, CONTROL_STATUS, &answer);
         int r;
 
         if (status != ROLLCALL_EXIT_OK)
                 return status;
-        r = status_facts_read(&answer, is_json, &facts);
+        r = status_facts_read(&answer, options->is_json, &facts);
         if (r == -ENOMEM)
                 return output_out_of_memory();
         if (r < 0) {
                 fputs("rollcall: the answer has no status in it: this is no rollcalld\n", stderr);
                 return ROLLCALL_EXIT_UNREACHABLE;
         }
-        if (!is_json)
+        if (!options->is_json)
                 print_screen(&facts);
-        status = is_json ? output_json(status_to_json(&facts)) : output_finish();
+        status = options->is_json ? output_json(status_to_json(&facts)) : output_finish();
         if (status == ROLLCALL_EXIT_OK && facts.degraded.n_texts > 0)
-                return ROLLCALL_EXIT_DEGRADED;
+                return ROLLCALL_EXIT_NO;
         return status;
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "text.h"
 #include "util.h"
@@ -27,6 +28,11 @@ static const struct {
         { CONTROL_TAG_REVISION, STATUS_REVISION },
         { CONTROL_TAG_COMMITTED_REVISION, STATUS_COMMITTED_REVISION },
         { CONTROL_TAG_NODES_PER_UID_MAX, STATUS_NODES_PER_UID_MAX },
+        { CONTROL_TAG_FD_STORE_MAX, STATUS_FD_STORE_MAX },
+        { CONTROL_TAG_FD_STORE_N, STATUS_FD_STORE_N },
+        { CONTROL_TAG_FD_STORE_WAITING, STATUS_FD_STORE_WAITING },
+        { CONTROL_TAG_N_WATCHERS, STATUS_N_WATCHERS },
+        { CONTROL_TAG_N_HELD, STATUS_N_HELD },
 };
 
 static const struct {
@@ -39,6 +45,7 @@ static const struct {
         { CONTROL_TAG_REGISTRY_DETAIL, STATUS_REGISTRY_DETAIL },
         { CONTROL_TAG_BOOT_ID, STATUS_BOOT_ID },
         { CONTROL_TAG_BLIND, STATUS_BLIND },
+        { CONTROL_TAG_UNITS_UNSEEN, STATUS_UNITS_UNSEEN },
 };
 
 typedef char *(*Cleaner)(const uint8_t *bytes, size_t n_bytes);
@@ -49,19 +56,25 @@ static void string_list_done(StringList *list) {
         free(list->texts);
 }
 
+static void counters_done(StatusCounter *counters, size_t n_counters) {
+        for (size_t i = 0; i < n_counters; i++)
+                free(counters[i].name);
+        free(counters);
+}
+
 void status_facts_done(StatusFacts *facts) {
         for (size_t i = 0; i < ELEMENTS(facts->texts); i++)
                 free(facts->texts[i]);
         string_list_done(&facts->degraded);
         string_list_done(&facts->evidence);
+        string_list_done(&facts->config_files);
         for (size_t i = 0; i < facts->n_sockets; i++) {
                 free(facts->sockets[i].address);
                 free(facts->sockets[i].origin);
         }
         free(facts->sockets);
-        for (size_t i = 0; i < facts->n_counters; i++)
-                free(facts->counters[i].name);
-        free(facts->counters);
+        counters_done(facts->counters, facts->n_counters);
+        counters_done(facts->states, facts->n_states);
         *facts = (StatusFacts){ 0 };
 }
 
@@ -86,7 +99,8 @@ static int string_list_add(StringList *list, Cleaner clean, const ControlField *
         return 0;
 }
 
-static int add_counter(StatusFacts *facts, Cleaner clean, const ControlField *field) {
+/* The field has the form of a counter. */
+static int add_counter(StatusCounter **counters, size_t *n_counters, Cleaner clean, const ControlField *field) {
         StatusCounter counter;
         const char *name;
         size_t n_name;
@@ -94,11 +108,11 @@ static int add_counter(StatusFacts *facts, Cleaner clean, const ControlField *fi
         if (!control_field_counter(field, &name, &n_name, &counter.value))
                 return 0;
         counter.name = clean((const uint8_t *)name, n_name);
-        if (!counter.name || !grow(&facts->counters, facts->n_counters, sizeof(counter))) {
+        if (!counter.name || !grow(counters, *n_counters, sizeof(counter))) {
                 free(counter.name);
                 return -ENOMEM;
         }
-        facts->counters[facts->n_counters++] = counter;
+        (*counters)[(*n_counters)++] = counter;
         return 0;
 }
 
@@ -115,8 +129,12 @@ static int take_status_field(StatusFacts *facts, Cleaner clean, const ControlFie
                 return string_list_add(&facts->degraded, clean, field);
         case CONTROL_TAG_EVIDENCE:
                 return string_list_add(&facts->evidence, clean, field);
+        case CONTROL_TAG_CONFIG_FILE:
+                return string_list_add(&facts->config_files, clean, field);
         case CONTROL_TAG_COUNTER:
-                return add_counter(facts, clean, field);
+                return add_counter(&facts->counters, &facts->n_counters, clean, field);
+        case CONTROL_TAG_N_IN_STATE:
+                return add_counter(&facts->states, &facts->n_states, clean, field);
         }
         for (size_t i = 0; i < ELEMENTS(number_tags); i++)
                 if (number_tags[i].tag == field->tag) {
@@ -158,6 +176,16 @@ static int take_socket(StatusFacts *facts, Cleaner clean, const Record *record) 
                 else if (field.tag == CONTROL_TAG_ORIGIN)
                         r = set_text(&socket->origin, clean, &field);
         return r;
+}
+
+/* A state that does not occur is not told; where none is told, either there are no nodes, or the daemon is older
+ * than that. */
+bool status_facts_n_in_state(const StatusFacts *facts, const char *state, uint64_t *ret) {
+        *ret = 0;
+        for (size_t i = 0; i < facts->n_states; i++)
+                if (strcmp(facts->states[i].name, state) == 0)
+                        *ret = facts->states[i].value;
+        return facts->n_states > 0 || (facts->has_number[STATUS_N_NODES] && facts->numbers[STATUS_N_NODES] == 0);
 }
 
 int status_facts_read(const Answer *answer, bool for_json, StatusFacts *ret) {

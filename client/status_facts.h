@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "connection.h"
+#include "ask.h"
 
 typedef struct StringList {
         char **texts; /* clean; owned */
@@ -37,6 +37,11 @@ typedef enum StatusNumber {
         STATUS_REVISION,
         STATUS_COMMITTED_REVISION,
         STATUS_NODES_PER_UID_MAX,
+        STATUS_FD_STORE_MAX,
+        STATUS_FD_STORE_N,
+        STATUS_FD_STORE_WAITING,
+        STATUS_N_WATCHERS,
+        STATUS_N_HELD,
         _STATUS_NUMBER_N,
 } StatusNumber;
 
@@ -47,6 +52,7 @@ typedef enum StatusText {
         STATUS_REGISTRY_DETAIL,
         STATUS_BOOT_ID,
         STATUS_BLIND,
+        STATUS_UNITS_UNSEEN,
         _STATUS_TEXT_N,
 } StatusText;
 
@@ -54,12 +60,17 @@ typedef struct StatusFacts {
         bool has_number[_STATUS_NUMBER_N];
         uint64_t numbers[_STATUS_NUMBER_N];
         char *texts[_STATUS_TEXT_N]; /* owned; NULL: not told */
-        StringList degraded, evidence;
+        StringList degraded, evidence, config_files;
         StatusSocket *sockets;
         size_t n_sockets;
         StatusCounter *counters;
         size_t n_counters;
+        StatusCounter *states; /* how many nodes are in each that occurs; an older daemon tells none */
+        size_t n_states;
 } StatusFacts;
+
+/* The nodes in a state; false: not told. */
+bool status_facts_n_in_state(const StatusFacts *facts, const char *state, uint64_t *ret);
 
 void status_facts_done(StatusFacts *facts);
 /* Texts are cleaned for JSON or for people (text.h). 0, -EBADMSG where there is no status in the

@@ -109,6 +109,16 @@ const char *text_time_local(uint64_t usec, char text[static TEXT_TIME_MAX]) {
         return text;
 }
 
+const char *text_time_plain(uint64_t usec, char text[static TEXT_TIME_MAX]) {
+        time_t seconds = (time_t)(usec / USEC_PER_SEC);
+        struct tm tm;
+
+        text[0] = '\0';
+        if (localtime_r(&seconds, &tm))
+                strftime(text, TEXT_TIME_MAX, "%F %T", &tm);
+        return text;
+}
+
 const char *text_duration(uint64_t usec, char text[static TEXT_TIME_MAX]) {
         uint64_t seconds = usec / USEC_PER_SEC;
 

@@ -19,6 +19,8 @@ char *text_for_people(const uint8_t *bytes, size_t n_bytes);
 const char *text_time_utc(uint64_t usec, char text[static TEXT_TIME_MAX]);
 /* In the time zone of the reader, as one word: "2026-11-21T02:02:03+01:00". */
 const char *text_time_local(uint64_t usec, char text[static TEXT_TIME_MAX]);
+/* The same for a sentence: "2026-11-21 02:02:03". */
+const char *text_time_plain(uint64_t usec, char text[static TEXT_TIME_MAX]);
 /* "less than a second", "12 s", "3 min 5 s", "4 h 10 min", "2 d 3 h". */
 const char *text_duration(uint64_t usec, char text[static TEXT_TIME_MAX]);
 /* "512 bytes", "4.0 KiB". */

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A node, a registration of the past or a refusal, taken out of its record. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "core/control.h"
+
+typedef enum RowText {
+        ROW_NAME,
+        ROW_STATE,
+        ROW_STATE_SOURCE,
+        ROW_SCOPE,
+        ROW_UNIT,
+        ROW_HOST,
+        ROW_ANNOUNCED,
+        ROW_LISTENER_ADDRESS,
+        ROW_HOW,
+        ROW_BY,
+        ROW_REASON,
+        _ROW_TEXT_N,
+} RowText;
+
+typedef enum RowNumber {
+        ROW_PORT,
+        ROW_TYPE,
+        ROW_PROTOCOL,
+        ROW_HIGHEST_VERSION,
+        ROW_LOWEST_VERSION,
+        ROW_CREATION,
+        ROW_SINCE_USEC,
+        ROW_STATE_SINCE_USEC,
+        ROW_UID,
+        ROW_UNIT_PID,
+        ROW_LISTENER,
+        ROW_AWAITED,
+        ROW_HELPER,
+        ROW_IN_FD_STORE,
+        ROW_UNTIL_USEC,
+        ROW_AT_USEC,
+        ROW_REVISION,
+        ROW_EPOCH,
+        ROW_CURSOR,
+        _ROW_NUMBER_N,
+} RowNumber;
+
+typedef struct Row {
+        ControlKind kind;
+        ControlField texts[_ROW_TEXT_N]; /* borrow from the record; value NULL: not told */
+        uint64_t numbers[_ROW_NUMBER_N];
+        bool has_number[_ROW_NUMBER_N];
+        Record record; /* for what may come more than once */
+} Row;
+
+/* Fields that are not known are passed over: a newer daemon tells more. */
+void row_read(const Record *record, Row *ret);
+
+/* The value of a pair, or of evidence, one after the other: `*offset` begins at 0. */
+bool row_next_evidence(const Row *row, size_t *offset, ControlField *ret);
+bool row_next_pair(const Row *row, size_t *offset, ControlField *ret_key, ControlField *ret_value);
+
+/* Allocated and clean (text.h); NULL: not told, or ENOMEM. */
+char *row_text(const Row *row, RowText text);
+bool row_text_is(const Row *row, RowText text, const char *word);
+
+/* Rows that only grow. Begins as all zero. */
+typedef struct Rows {
+        Row *rows;
+        size_t n_rows, n_room;
+} Rows;
+
+void rows_done(Rows *rows);
+/* 0 or -ENOMEM. */
+int rows_add(Rows *rows, const Row *row);
+/* By name, then scope: as the view `nodes` of the registry file. */
+void rows_sort_by_name(Rows *rows);

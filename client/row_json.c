@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Knows the keys of nodes, registrations and refusals.
+ *
+ * The trap: keys are added and never renamed; what the daemon did not tell is null, never left out. */
+
+#include "row_json.h"
+
+#include "core/node.h"
+#include "text.h"
+#include "user.h"
+#include "util.h"
+
+static json_t *field_to_json(const ControlField *field) {
+        _cleanup_(freep) char *text = field->value ? text_for_json(field->value, field->n_value) : NULL;
+
+        return text ? json_string(text) : json_null();
+}
+
+static json_t *text_to_json(const Row *row, RowText text) {
+        return field_to_json(&row->texts[text]);
+}
+
+static json_t *number_to_json(const Row *row, RowNumber number) {
+        return row->has_number[number] ? json_integer((json_int_t)row->numbers[number]) : json_null();
+}
+
+static json_t *flag_to_json(const Row *row, RowNumber number) {
+        return json_boolean(row->has_number[number] && row->numbers[number] != 0);
+}
+
+static json_t *time_to_json(const Row *row, RowNumber number) {
+        char when[TEXT_TIME_MAX];
+
+        return row->has_number[number] ? json_string(text_time_utc(row->numbers[number], when)) : json_null();
+}
+
+static json_t *type_to_json(const Row *row) {
+        uint64_t type = row->numbers[ROW_TYPE];
+        const char *name = row->has_number[ROW_TYPE] && type <= UINT8_MAX ? node_type_to_string((uint8_t)type) : NULL;
+
+        return name ? json_string(name) : json_null();
+}
+
+static json_t *user_to_json(const Row *row) {
+        const char *name = row->has_number[ROW_UID] ? user_name(row->numbers[ROW_UID]) : NULL;
+        json_t *json = name ? json_string(name) : NULL;
+
+        return json ? json : json_null(); /* a name that is not UTF-8 is none for JSON */
+}
+
+static json_t *pairs_to_json(const Row *row) {
+        json_t *object = json_object();
+        ControlField key, value;
+        size_t offset = 0;
+
+        while (row_next_pair(row, &offset, &key, &value)) {
+                _cleanup_(freep) char *text = text_for_json(key.value, key.n_value);
+
+                if (text)
+                        json_object_set_new(object, text, field_to_json(&value));
+        }
+        return object;
+}
+
+static json_t *evidence_to_json(const Row *row) {
+        json_t *array = json_array();
+        ControlField evidence;
+        size_t offset = 0;
+
+        while (row_next_evidence(row, &offset, &evidence))
+                json_array_append_new(array, field_to_json(&evidence));
+        return array;
+}
+
+/* The older numbers are 0 where they were not told; the type of their keys is an integer. */
+json_t *row_to_json(const Row *row) {
+        return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o, s:o, s:o, s:o,"
+                         " s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                         "name", text_to_json(row, ROW_NAME),
+                         "state", text_to_json(row, ROW_STATE),
+                         "port", (json_int_t)row->numbers[ROW_PORT],
+                         "type", type_to_json(row),
+                         "type_number", (json_int_t)row->numbers[ROW_TYPE],
+                         "protocol", (json_int_t)row->numbers[ROW_PROTOCOL],
+                         "highest_version", (json_int_t)row->numbers[ROW_HIGHEST_VERSION],
+                         "lowest_version", (json_int_t)row->numbers[ROW_LOWEST_VERSION],
+                         "creation", (json_int_t)row->numbers[ROW_CREATION],
+                         "since", time_to_json(row, ROW_SINCE_USEC),
+                         "since_usec", (json_int_t)row->numbers[ROW_SINCE_USEC],
+                         "scope", text_to_json(row, ROW_SCOPE),
+                         "uid", number_to_json(row, ROW_UID),
+                         "unit", text_to_json(row, ROW_UNIT),
+                         "listener_cookie", number_to_json(row, ROW_LISTENER),
+                         "user", user_to_json(row),
+                         "unit_pid", number_to_json(row, ROW_UNIT_PID),
+                         "host", text_to_json(row, ROW_HOST),
+                         "state_source", text_to_json(row, ROW_STATE_SOURCE),
+                         "state_since", time_to_json(row, ROW_STATE_SINCE_USEC),
+                         "state_since_usec", number_to_json(row, ROW_STATE_SINCE_USEC),
+                         "awaited", flag_to_json(row, ROW_AWAITED),
+                         "announced", text_to_json(row, ROW_ANNOUNCED),
+                         "metadata", pairs_to_json(row),
+                         "helper", flag_to_json(row, ROW_HELPER),
+                         "listener_address", text_to_json(row, ROW_LISTENER_ADDRESS));
+}
+
+json_t *row_tenure_to_json(const Row *row) {
+        json_t *object = row_to_json(row);
+
+        json_object_set_new(object, "until", time_to_json(row, ROW_UNTIL_USEC));
+        json_object_set_new(object, "until_usec", number_to_json(row, ROW_UNTIL_USEC));
+        json_object_set_new(object, "how", text_to_json(row, ROW_HOW));
+        json_object_set_new(object, "by", text_to_json(row, ROW_BY));
+        return object;
+}
+
+json_t *row_holder_to_json(const Row *row) {
+        json_t *object = row_to_json(row);
+
+        json_object_set_new(object, "evidence", evidence_to_json(row));
+        json_object_set_new(object, "in_fd_store", flag_to_json(row, ROW_IN_FD_STORE));
+        return object;
+}
+
+json_t *row_refusal_to_json(const Row *row) {
+        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                         "at", time_to_json(row, ROW_AT_USEC),
+                         "at_usec", number_to_json(row, ROW_AT_USEC),
+                         "reason", text_to_json(row, ROW_REASON),
+                         "port", number_to_json(row, ROW_PORT),
+                         "uid", number_to_json(row, ROW_UID),
+                         "user", user_to_json(row),
+                         "unit", text_to_json(row, ROW_UNIT));
+}
+
+json_t *rows_to_json(const Rows *rows, json_t *(*to_json)(const Row *row)) {
+        json_t *array = json_array();
+
+        for (size_t i = 0; i < rows->n_rows; i++)
+                if (json_array_append_new(array, to_json(&rows->rows[i])) < 0) {
+                        json_decref(array);
+                        return NULL;
+                }
+        return array;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows as JSON objects. Their keys are an interface: rollcall(1). */
+#pragma once
+
+#include <jansson.h>
+
+#include "row.h"
+
+/* All of these are new objects (or arrays); NULL on ENOMEM. What is not known is null. */
+
+/* A node that is registered. */
+json_t *row_to_json(const Row *row);
+/* A registration, of now or of the past: the same keys, then when and how it ended. */
+json_t *row_tenure_to_json(const Row *row);
+/* A node with the evidence by which it is alive. */
+json_t *row_holder_to_json(const Row *row);
+json_t *row_refusal_to_json(const Row *row);
+
+/* An array of what `to_json` makes of each. */
+json_t *rows_to_json(const Rows *rows, json_t *(*to_json)(const Row *row));

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Knows what the words of the field mean to somebody who has to act on them. Words that it does not know, a newer
+ * daemon's, are shown as they are. */
+
+#include "sentence.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text.h"
+#include "user.h"
+#include "util.h"
+
+PRINTF_LIKE(1, 2) static char *format(const char *text, ...) {
+        va_list arguments;
+        char *result;
+
+        va_start(arguments, text);
+        if (vasprintf(&result, text, arguments) < 0)
+                result = NULL;
+        va_end(arguments);
+        return result;
+}
+
+typedef struct Word {
+        const char *word, *meaning;
+} Word;
+
+static const char *meaning_of(const Word *words, size_t n_words, const ControlField *field) {
+        for (size_t i = 0; i < n_words; i++)
+                if (field->n_value == strlen(words[i].word) && memcmp(field->value, words[i].word, field->n_value) == 0)
+                        return words[i].meaning;
+        return NULL;
+}
+
+/* The meaning of a field that is told; else the word itself, or `unknown`. */
+static char *in_words(const Word *words, size_t n_words, const Row *row, RowText text, const char *unknown) {
+        const char *meaning;
+
+        if (!row->texts[text].value)
+                return strdup(unknown);
+        meaning = meaning_of(words, n_words, &row->texts[text]);
+        return meaning ? strdup(meaning) : row_text(row, text);
+}
+
+static char *user_in_words(uint64_t uid) {
+        const char *name = user_name(uid);
+
+        return name ? format("%s (uid %" PRIu64 ")", name, uid) : format("uid %" PRIu64, uid);
+}
+
+char *sentence_name(const Row *row) {
+        _cleanup_(freep) char *name = row_text(row, ROW_NAME);
+        _cleanup_(freep) char *host = row_text(row, ROW_HOST);
+
+        return format("%s%s%s", name ? name : "?", host ? "@" : "", host ? host : "");
+}
+
+char *sentence_who(const Row *row) {
+        _cleanup_(freep) char *unit = row_text(row, ROW_UNIT);
+        _cleanup_(freep) char *user = row->has_number[ROW_UID] ? user_in_words(row->numbers[ROW_UID]) : NULL;
+        char pid[64] = "";
+
+        if (unit && row->has_number[ROW_UNIT_PID])
+                snprintf(pid, sizeof(pid), " (main process %" PRIu64 ")", row->numbers[ROW_UNIT_PID]);
+        return format("%s%s, user %s", unit ? unit : "a process of no known unit", pid, user ? user : "unknown");
+}
+
+char *sentence_where(const Row *row) {
+        _cleanup_(freep) char *scope = row_text(row, ROW_SCOPE);
+        bool is_any = !scope || strcmp(scope, "*") == 0;
+
+        return format("port %" PRIu64 " on %s", row->numbers[ROW_PORT], is_any ? "every address" : scope);
+}
+
+char *sentence_state(const Row *row) {
+        static const Word words[] = {
+                { "connection", "by its connection" },
+                { "listener", "by its listening socket" },
+                { "unit", "by its unit" },
+                { "announcement", "by its own word" },
+        };
+        _cleanup_(freep) char *state = row_text(row, ROW_STATE);
+        _cleanup_(freep) char *source = in_words(words, ELEMENTS(words), row, ROW_STATE_SOURCE, "");
+
+        if (row_text_is(row, ROW_STATE, "awaited"))
+                return strdup("awaited: rollcalld was restarted, and it is not back yet");
+        return format("%s%s%s", state ? state : "unknown", source && source[0] ? ", " : "", source ? source : "");
+}
+
+char *sentence_when(uint64_t usec, uint64_t now_usec) {
+        char when[TEXT_TIME_MAX], since[TEXT_TIME_MAX];
+
+        return format("%s (%s ago)", text_time_plain(usec, when),
+                      text_duration(now_usec > usec ? now_usec - usec : 0, since));
+}
+
+char *sentence_how(const Row *row) {
+        static const Word words[] = {
+                { "left", "its connection ended: it stopped, died or gave the name up" },
+                { "replaced", "it was going, and a newcomer took the name" },
+                { "listener-gone", "its listening socket closed while rollcalld waited for it to come back" },
+                { "found-dead", "when rollcalld started, its listening socket was gone" },
+                { "machine-restarted", "the machine was restarted" },
+                { "did-not-return", "it did not come back after a restart of rollcalld" },
+                { "stopped", "a STOP request (epmd -stop) took the name from it" },
+                { "released", "an operator took the name from it" },
+        };
+
+        return in_words(words, ELEMENTS(words), row, ROW_HOW, "how is not known");
+}
+
+char *sentence_evidence(const Row *row) {
+        static const Word words[] = {
+                { "connection", "its connection to rollcalld is open" },
+                { "listener", "its listening socket is open" },
+                { "grace", "it is given a moment to come back after a restart of rollcalld" },
+        };
+        _cleanup_(freep) char *all = NULL;
+        ControlField field;
+        size_t offset = 0;
+
+        while (row_next_evidence(row, &offset, &field)) {
+                const char *meaning = meaning_of(words, ELEMENTS(words), &field);
+                _cleanup_(freep) char *word = meaning ? strdup(meaning) : text_for_people(field.value, field.n_value);
+                char *longer = all ? format("%s; %s", all, word ? word : "") : strdup(word ? word : "");
+
+                free(all);
+                all = longer;
+                if (!all)
+                        return NULL;
+        }
+        return all ? TAKE_PTR(all) : strdup("nothing at this moment: it will be gone at once");
+}
+
+char *sentence_reason(const Row *row) {
+        static const Word words[] = {
+                { "name-taken", "the name was taken" },
+                { "name-reserved", "the name is reserved for others (rollcall.conf)" },
+                { "uid-limit", "its user had as many names as one may have" },
+                { "nodes-limit", "there were as many names as there may be" },
+                { "extra-too-long", "it announced too much" },
+        };
+
+        return in_words(words, ELEMENTS(words), row, ROW_REASON, "why is not known");
+}
+
+char *sentence_by(const Row *row) {
+        _cleanup_(freep) char *by = row_text(row, ROW_BY);
+        unsigned uid;
+        int n = 0;
+
+        if (by && sscanf(by, "uid %u%n", &uid, &n) == 1 && by[n] == '\0')
+                return user_in_words(uid);
+        return TAKE_PTR(by);
+}
