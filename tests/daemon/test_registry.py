@@ -35,7 +35,7 @@ from daemon.helpers import (
     unregister,
 )
 from lib.daemon import Daemon, NotReady
-from lib.epmd_client import ClosedWithoutAnswer, alive2, frame
+from lib.epmd_client import ClosedWithoutAnswer, Refused, alive2, frame
 from lib.process import built, die_with_parent, end, wait_for
 
 MB = 1024 * 1024
@@ -101,6 +101,18 @@ def test_what_is_not_known_of_a_node_is_null(daemon):
     assert query(daemon.state, "SELECT how, state, state_source, host, by, helper FROM history") == [
         ("left", "up", "connection", None, None, 0)
     ]
+
+
+def test_who_was_refused_a_name_last_is_in_the_file(daemon):
+    ask = "SELECT name, reason, port, uid FROM refused"
+    with daemon.client.register("a", listen=True):
+        for port in (4711, 4712):
+            with pytest.raises(Refused):
+                daemon.client.register("a", port)
+        # Of those within a second the first is written.
+        wait_for(lambda: query(daemon.state, ask) == [("a", "name-taken", 4711, os.geteuid())], "the refusal")
+        daemon.restart()
+        assert query(daemon.state, ask) == [("a", "name-taken", 4711, os.geteuid())]
 
 
 def test_last_state_of_a_node_that_was_found_dead_is_in_the_history(daemon):
