@@ -11,7 +11,7 @@
 static bool parse_scope(const ControlField *field, Address *ret) {
         char text[ADDRESS_TEXT_MAX];
 
-        if (field->n_value == 0 || field->n_value >= sizeof text)
+        if (field->n_value == 0 || field->n_value >= sizeof text || memchr(field->value, 0, field->n_value))
                 return false;
         memcpy(text, field->value, field->n_value);
         text[field->n_value] = 0;
