@@ -66,9 +66,15 @@ int registry_new(Registry **ret, const RegistryLimits *limits) {
         return 0;
 }
 
+static bool registry_is_helper(const Registry *registry, const NodeInfo *info) {
+        return registry->rules && rules_is_helper(registry->rules, info->name, info->n_name);
+}
+
 void registry_set_rules(Registry *registry, const Rules *rules, const RegistryLimits *limits) {
         registry->rules = rules;
         registry->limits = *limits;
+        for (Node *node = registry->nodes.newest; node; node = node->older)
+                node->is_helper = registry_is_helper(registry, &node->info);
 }
 
 static void node_list_free(NodeList *list) {
@@ -336,8 +342,7 @@ static int registry_decide_new(Registry *registry, const Event *event, Change *r
         node->is_unit_own = event->is_unit_own;
         node->unit_pid = event->unit_pid;
         node->unit_invocation = event->unit_invocation;
-        node->is_helper = registry->rules &&
-                          rules_is_helper(registry->rules, event->info.name, event->info.n_name);
+        node->is_helper = registry_is_helper(registry, &event->info);
         node_set_facts(node, &facts, event->now_usec);
         node->creation = registry_choose_creation(registry, &event->info);
         node->since_usec = event->now_usec;
@@ -762,8 +767,7 @@ int registry_restore(Registry *registry, Node **node) {
         r = registry_reserve(registry);
         if (r < 0)
                 return r;
-        restored->is_helper = registry->rules &&
-                              rules_is_helper(registry->rules, restored->info.name, restored->info.n_name);
+        restored->is_helper = registry_is_helper(registry, &restored->info);
         registry_forget_formers_of(registry, &restored->info);
         registry_insert(registry, TAKE_PTR(*node));
         registry->next_serial = max_u64(registry->next_serial, restored->serial + 1);

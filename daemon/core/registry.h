@@ -145,7 +145,8 @@ void change_done(Change *change);
  * what it owned is the registry's afterwards. */
 void registry_apply(Registry *registry, Change *change);
 
-/* From now on these rules and limits hold for newcomers. `rules` (NULL: none) is borrowed. */
+/* From now on these rules and limits hold for newcomers, and the patterns of helpers' names for all. That is no change
+ * of the registry: whoever keeps listings forgets them. `rules` (NULL: none) is borrowed. */
 void registry_set_rules(Registry *registry, const Rules *rules, const RegistryLimits *limits);
 
 /* The nodes that stand in the way of `name` at `scope`, one after the other: of that name, and `*` on

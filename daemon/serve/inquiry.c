@@ -19,7 +19,8 @@ typedef struct Asker {
         Inquiry *inquiry;
         Conn *conn;
         uint64_t query; /* the store's number for it */
-        uint64_t since_usec;
+        uint64_t since_usec; /* CLOCK_MONOTONIC */
+        uint64_t asked_usec; /* CLOCK_REALTIME: who was registered then is in `buffer` already; 0: nobody is */
         ControlBuffer buffer; /* what is known already: the head, and the nodes that are registered */
 } Asker;
 
@@ -139,7 +140,7 @@ static void put_living(ControlBuffer *buffer, const Registry *registry, const St
         }
 }
 
-static int asker_new(Inquiry *inquiry, Conn *conn, uint64_t query, ControlBuffer *buffer) {
+static int asker_new(Inquiry *inquiry, Conn *conn, uint64_t query, uint64_t asked_usec, ControlBuffer *buffer) {
         Asker *asker = calloc(1, sizeof *asker);
         int r;
 
@@ -156,6 +157,7 @@ static int asker_new(Inquiry *inquiry, Conn *conn, uint64_t query, ControlBuffer
                 .conn = conn,
                 .query = query,
                 .since_usec = inquiry_now(inquiry),
+                .asked_usec = asked_usec,
                 .buffer = *buffer,
         };
         *buffer = (ControlBuffer){ 0 };
@@ -190,7 +192,7 @@ static void inquiry_ask(Inquiry *inquiry, Conn *conn, const StoreQuery *query) {
                 answer_query_failure(conn, r);
                 return;
         }
-        r = asker_new(inquiry, conn, number, &buffer);
+        r = asker_new(inquiry, conn, number, query->cursor == 0 ? now_usec(CLOCK_REALTIME) : 0, &buffer);
         if (r < 0) {
                 store_cancel_query(inquiry->parts.store, number);
                 answer_query_failure(conn, r);
@@ -244,6 +246,8 @@ static void asker_answer(Asker *asker, const StoreAnswer *answer) {
         for (size_t i = 0; i < answer->n_tenures; i++) {
                 const Tenure *tenure = answer->tenures + i;
 
+                if (asker->asked_usec != 0 && tenure->node->until_usec > asker->asked_usec)
+                        continue;
                 records_put_tenure(buffer, CONTROL_TENURE_RECORD, tenure->node, tenure->how, tenure->by);
         }
         if (answer->cursor != 0) {

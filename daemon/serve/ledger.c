@@ -26,6 +26,8 @@ struct Ledger {
 
         sd_event_source *written; /* the store has something to say */
         sd_event_source *patience;
+        sd_event_source *overdue;
+        uint64_t overdue_revision;
         Conn *first, *last; /* wait for their commit, in order of revision */
         uint64_t hanging_since_revision;
         uint64_t unwritten_revision; /* the last that was answered before it was on disk */
@@ -166,6 +168,26 @@ void ledger_check_health(Ledger *ledger) {
         ledger->handler.on_change(ledger->handler.userdata);
 }
 
+/* What is submitted now should be on disk by then. */
+static void overdue_arm(Ledger *ledger) {
+        int enabled = SD_EVENT_OFF;
+
+        if (sd_event_source_get_enabled(ledger->overdue, &enabled) < 0 || enabled != SD_EVENT_OFF)
+                return;
+        ledger->overdue_revision = registry_revision(ledger->registry);
+        sd_event_source_set_time(ledger->overdue, ledger_now(ledger, CLOCK_MONOTONIC) + STORE_COMMIT_PATIENCE_USEC);
+        sd_event_source_set_enabled(ledger->overdue, SD_EVENT_ONESHOT);
+}
+
+static void ledger_hang(Ledger *ledger) {
+        ledger->is_hanging = true;
+        ledger->hanging_since_revision = registry_revision(ledger->registry);
+        store_set_hanging(ledger->store, true);
+        ledger_check_health(ledger);
+        waiting_release_all_unwritten(ledger);
+        ledger->handler.on_tellable(ledger->handler.userdata, ledger_tellable_revision(ledger));
+}
+
 static int ledger_on_impatient(sd_event_source *source, uint64_t usec, void *userdata) {
         Ledger *ledger = userdata;
 
@@ -178,12 +200,21 @@ static int ledger_on_impatient(sd_event_source *source, uint64_t usec, void *use
                 patience_arm(ledger);
                 return 0;
         }
-        ledger->is_hanging = true;
-        ledger->hanging_since_revision = registry_revision(ledger->registry);
-        store_set_hanging(ledger->store, true);
-        ledger_check_health(ledger);
-        waiting_release_all_unwritten(ledger);
-        ledger->handler.on_tellable(ledger->handler.userdata, ledger_tellable_revision(ledger));
+        ledger_hang(ledger);
+        return 0;
+}
+
+/* The same where nobody waits who registers: others wait to be told what has changed. */
+static int ledger_on_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
+        Ledger *ledger = userdata;
+        uint64_t committed = store_committed_revision(ledger->store);
+
+        (void)source;
+        (void)usec;
+        if (committed < ledger->overdue_revision && store_health(ledger->store) == STORE_OK)
+                ledger_hang(ledger);
+        else if (committed < registry_revision(ledger->registry))
+                overdue_arm(ledger);
         return 0;
 }
 
@@ -285,6 +316,13 @@ int ledger_new(Ledger **ret, sd_event *event, Registry *registry, Store *store, 
         r = sd_event_source_set_enabled(ledger->patience, SD_EVENT_OFF);
         if (r < 0)
                 return r;
+        r = sd_event_add_time(event, &ledger->overdue, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC, ledger_on_overdue,
+                              ledger);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(ledger->overdue, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
         ledger->health = STORE_OPENING;
         ledger_describe(ledger);
         *ret = TAKE_PTR(ledger);
@@ -296,6 +334,7 @@ Ledger *ledger_free(Ledger *ledger) {
                 return NULL;
         while (ledger->first)
                 waiting_remove(ledger, ledger->first);
+        sd_event_source_disable_unref(ledger->overdue);
         sd_event_source_disable_unref(ledger->patience);
         sd_event_source_disable_unref(ledger->written);
         free(ledger);
@@ -447,6 +486,7 @@ static void ledger_carry_change(Ledger *ledger, Change *change, uint64_t now_use
                 conn_set_node(change->node->connection, change->node);
         news.revision = registry_revision(ledger->registry);
         ledger_submit(ledger, change, now_usec);
+        overdue_arm(ledger);
         ledger_count(ledger, change);
         log_change(change, news.state_before);
         ledger_tell(ledger, &news);

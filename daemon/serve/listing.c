@@ -142,6 +142,11 @@ Blob *listings_get(Listings *listings, const Registry *registry, ListingKind kin
         return blob;
 }
 
+void listings_forget(Listings *listings) {
+        for (ListingKind kind = 0; kind < _LISTING_N; kind++)
+                listings->current[kind].blob = blob_unref(listings->current[kind].blob);
+}
+
 static bool listings_is_current(const Listings *listings, const Blob *blob) {
         for (ListingKind kind = 0; kind < _LISTING_N; kind++)
                 if (listings->current[kind].blob == blob)

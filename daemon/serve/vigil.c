@@ -528,6 +528,17 @@ static void set_verdict(Node *node, const ReconcileVerdict *verdict, uint64_t no
         node_set_facts(node, &facts, now_usec);
 }
 
+/* Whether its unit is its own is not in the files of earlier daemons. */
+static void vigil_find_unit_again(Vigil *vigil, Node *node) {
+        const char *unit;
+        bool is_own;
+
+        if (node->unit && vigil->cgroups && node->peer.cgroup_id != 0 &&
+            cgroups_find_unit(vigil->cgroups, node->peer.cgroup_id, &unit, &is_own) == 0 &&
+            strcmp(unit, node->unit) == 0)
+                node->is_unit_own = is_own;
+}
+
 static void vigil_reconcile_node(Vigil *vigil, Keeper *keeper, Node **node, const ReconcileFacts *facts) {
         ReconcileVerdict verdict = reconcile_plan(facts);
         uint64_t now = vigil_now(vigil, CLOCK_REALTIME);
@@ -535,6 +546,7 @@ static void vigil_reconcile_node(Vigil *vigil, Keeper *keeper, Node **node, cons
         int r;
 
         set_verdict(kept, &verdict, now);
+        vigil_find_unit_again(vigil, kept);
         if (!verdict.keep) {
                 ledger_note_ended(vigil->ledger, *node, verdict.end, now);
                 registry_restore_former(vigil->registry, node);

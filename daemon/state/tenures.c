@@ -8,6 +8,7 @@
 
 #include "state/tenures.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/registry.h"
@@ -116,8 +117,8 @@ int tenures_trim(Rows *rows, uint64_t oldest_usec, int64_t n_rows, int64_t max, 
 
 /* The last tenure of each name that nobody has now. The newest come first, but those with a 16-bit creation
  * before all others, which is what they are remembered for. */
-#define SELECT_FORMERS(columns)                                                                    \
-        "SELECT " columns ", until_usec, how FROM tenures WHERE id IN ("                           \
+#define SELECT_FORMERS(columns, by)                                                                \
+        "SELECT " columns ", until_usec, how, " by " FROM tenures WHERE id IN ("                           \
         "  SELECT tenures.id FROM (SELECT max(id) AS id FROM tenures GROUP BY name) AS last"       \
         "  JOIN tenures USING (id)"                                                                \
         "  WHERE NOT EXISTS (SELECT 1 FROM registrations WHERE registrations.name = tenures.name)" \
@@ -127,7 +128,7 @@ int tenures_trim(Rows *rows, uint64_t oldest_usec, int64_t n_rows, int64_t max, 
 /* A tenure without its id; NULL in `*ret`: the row makes no sense. */
 static int read_tenure(sqlite3_stmt *row, Node **ret) {
         int rc = columns_read_node(row, -1, ret);
-        const char *how = columns_text(row, COLUMNS_NODE_N + 1);
+        const char *how = columns_text(row, COLUMNS_NODE_N + 1), *by = columns_text(row, COLUMNS_NODE_N + 2);
         Node *node = *ret;
 
         if (rc != SQLITE_OK || !node)
@@ -135,11 +136,13 @@ static int read_tenure(sqlite3_stmt *row, Node **ret) {
         (void)columns_number(row, COLUMNS_NODE_N, INT64_MAX, &node->until_usec);
         if (how)
                 (void)node_end_from_string(how, &node->end);
+        if (by)
+                snprintf(node->ended_by, sizeof node->ended_by, "%s", by);
         return SQLITE_OK;
 }
 
 int tenures_load_formers(sqlite3 *handle, uint32_t version, DatabaseContent *content) {
-        const char *query = version > 1 ? SELECT_FORMERS(COLUMNS_NODE) : SELECT_FORMERS(COLUMNS_NODE_1("NULL"));
+        const char *query = version > 1 ? SELECT_FORMERS(COLUMNS_NODE, "by") : SELECT_FORMERS(COLUMNS_NODE_1("NULL"), "NULL");
 
         return rows_load(handle, query, read_tenure, content, &content->formers, &content->n_formers);
 }
