@@ -87,7 +87,6 @@ struct Reading {
         Call calls[_PROPERTY_N];
         unsigned n_calls; /* still to be answered; 0: this place is free */
         bool is_refused;
-        uint64_t since_usec;
         char unit[UNIT_NAME_MAX];
 };
 
@@ -403,8 +402,13 @@ static int bus_on_changed(sd_bus_message *message, void *userdata, sd_bus_error 
         return 0;
 }
 
-static bool call_is_overdue(const Call *call) {
-        return bus_now(call->reading->bus) >= call->reading->since_usec + SILENCE_USEC;
+/* What the bus says where systemd has left it, and sd-bus where no answer comes in time or the connection ends, is
+ * no word of systemd's. */
+static bool bus_is_answered(const Bus *bus, sd_bus_message *message) {
+        const char *sender = sd_bus_message_get_sender(message);
+
+        return (sender && strcmp(sender, bus->owner) == 0) ||
+               sd_bus_message_is_method_error(message, SD_BUS_ERROR_ACCESS_DENIED);
 }
 
 /* The last of its answers has come. */
@@ -424,8 +428,7 @@ static int bus_on_reply(sd_bus_message *message, void *userdata, sd_bus_error *e
 
         (void)error;
         call->slot = sd_bus_slot_unref(call->slot);
-        /* The same error, at once, says that systemd has left the bus; that is also told otherwise. */
-        if (sd_bus_message_is_method_error(message, SD_BUS_ERROR_NO_REPLY) && call_is_overdue(call)) {
+        if (!bus_is_answered(bus, message)) {
                 bus_explain(bus, "systemd does not answer");
                 bus_subscribe(bus);
                 return 0;
@@ -459,7 +462,6 @@ static int reading_begin(Reading *reading, const char *unit) {
 
         r = sd_bus_path_encode(SYSTEMD_PATH "/unit", unit, &path);
         reading->is_refused = false;
-        reading->since_usec = bus_now(reading->bus);
         snprintf(reading->unit, sizeof reading->unit, "%s", unit);
         for (Property property = 0; r >= 0 && property < _PROPERTY_N; property++)
                 if (is_service || strcmp(properties[property].interface, UNIT) == 0)
