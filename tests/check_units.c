@@ -83,6 +83,7 @@ static void expect_connected(void) {
 
 static void expect_disconnected(void) {
         ck_assert_msg(RUN_UNTIL(event, !units_is_connected(units), LONG_USEC), "the loss is not noticed");
+        turn(event); /* and what follows from it is done */
 }
 
 /* --- fixtures ------------------------------------------------------------------------------------------ */
