@@ -3,8 +3,8 @@
  * Knows which nodes are in which unit, and what follows for them. Does not know D-Bus (evidence/units) nor the state
  * rule (core/node_state).
  *
- * The trap: the bus can be away for a moment (its restart) or for good. What was last heard holds for some seconds,
- * lest every node changes its state twice at a restart; then it counts no more, lest a unit is "stopping" for ever.
+ * The trap: rows of an earlier run say what was heard then. That holds until more is heard, but not for good: without
+ * a bus a unit would be "stopping" for ever. (What is heard in this run ends with the bus, see evidence/units.)
  */
 
 #include "serve/unit_states.h"
@@ -14,7 +14,8 @@
 #include "evidence/units.h"
 #include "log.h"
 
-#define BUS_GRACE_USEC (5 * USEC_PER_SEC)
+/* How long what the file says of units holds without a bus. */
+#define FILE_GRACE_USEC (5 * USEC_PER_SEC)
 /* An answer that is younger is fresh: a client that is refused again and again must not keep systemd busy. */
 #define FRESH_USEC (10 * USEC_PER_MSEC)
 
@@ -25,7 +26,6 @@ struct UnitStates {
         UnitStatesHandler handler;
         Units *units;
         sd_event_source *grace;
-        bool is_connected; /* as it was told */
         char *asked_unit;  /* the last that was asked for in haste, and when the answer came */
         uint64_t heard_usec;
 };
@@ -57,8 +57,6 @@ static void states_tell(UnitStates *states, Node *node, const UnitFacts *facts) 
         ledger_carry(states->ledger, &event, NULL);
 }
 
-/* --- the bus ---------------------------------------------------------------------------------- */
-
 static int states_on_grace(sd_event_source *source, uint64_t usec, void *userdata) {
         UnitStates *states = userdata;
 
@@ -71,24 +69,6 @@ static int states_on_grace(sd_event_source *source, uint64_t usec, void *userdat
                 states_tell(states, node, &(UnitFacts){ 0 });
         }
         return 0;
-}
-
-static void states_arm_grace(UnitStates *states) {
-        sd_event_source_set_time(states->grace, states_now(states, CLOCK_MONOTONIC) + BUS_GRACE_USEC);
-        sd_event_source_set_enabled(states->grace, SD_EVENT_ONESHOT);
-}
-
-static void states_note_bus(UnitStates *states) {
-        bool is_connected = units_is_connected(states->units);
-
-        if (is_connected == states->is_connected)
-                return;
-        states->is_connected = is_connected;
-        log_event(LOG_INFO, LOG_EVENT_BUS, NULL, "The system bus %s",
-                  is_connected ? "is there: the states of units are known"
-                               : "is away: the states of units are not known until it is back");
-        if (!is_connected)
-                states_arm_grace(states);
 }
 
 const char *unit_states_unseen_reason(const UnitStates *states) {
@@ -104,13 +84,11 @@ void unit_states_look_again(UnitStates *states) {
 static void states_on_unit(void *userdata, const char *unit, const UnitFacts *facts) {
         UnitStates *states = userdata;
 
-        states_note_bus(states);
-        if (facts->active[0])
-                for (Node *node = registry_newest(states->registry), *older; node; node = older) {
-                        older = node->older;
-                        if (node->unit && strcmp(node->unit, unit) == 0)
-                                states_tell(states, node, facts);
-                }
+        for (Node *node = registry_newest(states->registry), *older; node; node = older) {
+                older = node->older;
+                if (node->unit && strcmp(node->unit, unit) == 0)
+                        states_tell(states, node, facts);
+        }
         if (states->asked_unit && strcmp(states->asked_unit, unit) == 0)
                 states->heard_usec = states_now(states, CLOCK_MONOTONIC);
         states->handler.on_heard(states->handler.userdata, unit);
@@ -168,12 +146,10 @@ int unit_states_new(UnitStates **ret, sd_event *event, Registry *registry, Ledge
         r = units_new(&states->units, event, &(UnitsHandler){ states_on_unit, states });
         if (r < 0)
                 return r;
-        r = sd_event_add_time(event, &states->grace, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC, states_on_grace,
-                              states);
+        r = sd_event_add_time_relative(event, &states->grace, CLOCK_MONOTONIC, FILE_GRACE_USEC, 100 * USEC_PER_MSEC,
+                                       states_on_grace, states);
         if (r < 0)
                 return r;
-        /* What the file says of units holds until the bus is there, or is not. */
-        states_arm_grace(states);
         *ret = TAKE_PTR(states);
         return 0;
 }
