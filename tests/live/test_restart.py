@@ -91,6 +91,17 @@ def test_a_stopped_daemon_answers_for_live_nodes_from_its_first_answer_on(machin
         wait_all_up(machine, ["a"])
 
 
+def test_a_stopped_daemon_stays_stopped_until_somebody_connects(machine):
+    """One that is not OTP and does not come back by itself: all is quiet."""
+    with machine.client.register("a", listen=True) as a:
+        machine.run("systemctl", "stop", "rollcalld.service")
+        wait_for(lambda: not a.is_open(), "the close")
+        time.sleep(1)  # not a wait for anything: nothing must happen
+        assert machine.show("rollcalld.service", "ActiveState") == "inactive"
+        assert machine.client.port_please("a").port == a.port
+        assert machine.show("rollcalld.service", "ActiveState") == "active"
+
+
 def test_another_process_is_refused_the_name_of_an_awaited_node(machine):
     with machine.node("a") as a:
         port = machine.client.port_please("a").port

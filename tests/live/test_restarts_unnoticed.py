@@ -251,6 +251,16 @@ def test_an_adopted_node_that_is_stopped_sees_its_connection_close(relaxed):
         wait_for(lambda: relaxed.n_stored() == stored, "it to leave the store")
 
 
+def test_a_released_node_sees_its_connection_close_though_it_is_stored(shared_machine):
+    with shared_machine.client.register("a", listen=True) as a:
+        stored = n_settled(shared_machine) - 1
+        shared_machine.run("rollcall", "release", "a")
+        wait_for(lambda: not a.is_open(), "the close", 2)
+        wait_for(lambda: shared_machine.n_stored() == stored, "it to leave the store")
+        assert shared_machine.client.port_please("a") is None
+    assert shared_machine.sql("SELECT how, by FROM history WHERE name = 'a'")[-1] == ["released", "uid 0"]
+
+
 def test_a_young_connection_is_stored_on_the_way_out(shared_machine):
     """`systemctl restart` in the first second of a node's life."""
     with shared_machine.client.register("young", listen=True) as young:
