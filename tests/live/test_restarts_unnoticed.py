@@ -77,7 +77,7 @@ def crowd(shared_machine):
         nodes = [shared_machine.node(f"real{i}", wait=False) for i in range(N_REAL)]
         for node in nodes:
             stack.enter_context(node)
-        swarm = stack.enter_context(Swarm(shared_machine, N_NODES - N_REAL))
+        swarm = stack.enter_context(Swarm(shared_machine, max(N_NODES - N_REAL, 1)))
         for node in nodes:
             node.wait_started()
         yield Crowd(shared_machine, nodes, swarm)
