@@ -8,7 +8,6 @@
 A node reads expressions from its stdin and ends when that closes, so none outlives its test.
 """
 
-import os
 import queue
 import shutil
 import socket
