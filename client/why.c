@@ -22,12 +22,14 @@
 
 typedef struct Findings {
         Rows holders;
+        Rows others; /* nodes of that name who are not meant: another address, another host */
         Row former, refusal;
         bool has_former, has_refusal;
 } Findings;
 
 static void findings_done(Findings *findings) {
         rows_done(&findings->holders);
+        rows_done(&findings->others);
 }
 
 static int read_answer(const Answer *answer, const Target *target, Findings *ret) {
@@ -37,8 +39,8 @@ static int read_answer(const Answer *answer, const Target *target, Findings *ret
 
         while (answer_next_record(answer, &position, &record)) {
                 row_read(&record, &row);
-                if (record.kind == CONTROL_NODE_RECORD && target_fits(target, &row)) {
-                        if (rows_add(&ret->holders, &row) < 0)
+                if (record.kind == CONTROL_NODE_RECORD) {
+                        if (rows_add(target_fits(target, &row) ? &ret->holders : &ret->others, &row) < 0)
                                 return -ENOMEM;
                 } else if (record.kind == CONTROL_TENURE_RECORD) {
                         ret->former = row;
@@ -49,6 +51,7 @@ static int read_answer(const Answer *answer, const Target *target, Findings *ret
                 }
         }
         rows_sort_by_name(&ret->holders);
+        rows_sort_by_name(&ret->others);
         return 0;
 }
 
@@ -135,19 +138,28 @@ static void print_refusal(const Row *row, uint64_t now) {
         print_fact("because", "%s", reason ? reason : "");
 }
 
+static void print_nobody(const Findings *findings, const Target *target, uint64_t now) {
+        _cleanup_(freep) char *name = text_for_people((const uint8_t *)target->text, strlen(target->text));
+
+        if (findings->others.n_rows > 0)
+                printf("%s is not registered, but:\n", name ? name : "");
+        else if (findings->has_former)
+                printf("%s is free\n", name ? name : "");
+        else
+                printf("%s is free, and nobody is known to have had the name before\n", name ? name : "");
+        for (size_t i = 0; i < findings->others.n_rows; i++)
+                print_holder(&findings->others.rows[i], now);
+        if (findings->has_former)
+                print_former(&findings->former, now);
+}
+
 static void print_findings(const Findings *findings, const Target *target) {
         uint64_t now = now_usec(CLOCK_REALTIME);
 
         for (size_t i = 0; i < findings->holders.n_rows; i++)
                 print_holder(&findings->holders.rows[i], now);
-        if (findings->holders.n_rows == 0) {
-                _cleanup_(freep) char *name = text_for_people((const uint8_t *)target->text, strlen(target->text));
-
-                printf("%s is free%s\n", name ? name : "",
-                       findings->has_former ? "" : ", and nobody is known to have had the name before");
-        }
-        if (findings->has_former && findings->holders.n_rows == 0)
-                print_former(&findings->former, now);
+        if (findings->holders.n_rows == 0)
+                print_nobody(findings, target, now);
         if (findings->has_refusal)
                 print_refusal(&findings->refusal, now);
 }

@@ -5,88 +5,24 @@ import contextlib
 import json
 import os
 import pty
+import pwd
 import re
-import shutil
 import signal
 import socket
 import struct
 import subprocess
-import tempfile
-import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
+from daemon.commands import NOBODY, keys_of_man_page, node_keys, rollcall, rollcall_as, told
 from lib.daemon import Daemon
 from lib.epmd_client import C_NODE, HIDDEN, Refused, receive_all
+from lib.fake_control import END, HEAD, FakeControl, decode, field, record, request
 from lib.process import SOURCE, built, clean_environment, wait_for
 
-HEAD = b"LRC\x01"
-END = b"\0\0\0\x01\x40"
-STATUS, NAMES = b"\0\x05LRC\x01\x01", b"\0\x05LRC\x01\x02"
-
-
-def field(tag, value):
-    return struct.pack(">HH", tag, len(value)) + value
-
-
-def record(kind, *fields):
-    body = bytes([kind]) + b"".join(fields)
-    return struct.pack(">I", len(body)) + body
-
-
-def rollcall(*args, env=None, timeout=20, **kwargs):
-    return subprocess.run([built("rollcall"), *map(str, args)], env=clean_environment(env), stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=timeout, **kwargs)
-
-
-def told(done):
-    """(exit status, the one line on stderr) of a command that printed nothing else."""
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), done.stderr
-    return done.returncode, done.stderr[:-1]
-
-
-@pytest.fixture
-def directory():
-    """A short path, since that of a socket is bounded, which anybody may enter."""
-    with tempfile.TemporaryDirectory(prefix="rollcall-test-") as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
-
-
-class FakeControl:
-    """A control socket that answers each request with the same bytes; None: with nothing, and stays open."""
-
-    def __init__(self, path, answer):
-        self.path, self.answer, self.requests = str(path), answer, []
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(self.path)
-        self.listener.listen()
-        self.closing = threading.Event()
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-
-    def _serve(self):
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self.listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    self.requests.append(connection.recv(4096))
-                    if self.answer is None:
-                        self.closing.wait(30)
-                    else:
-                        connection.sendall(self.answer)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.closing.set()
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self.thread.join(10)
+STATUS, NAMES = request(1), request(2)
 
 
 # --- the command line --------------------------------------------------------------------------------------
@@ -169,12 +105,9 @@ def test_a_socket_on_which_nobody_listens_is_told(directory):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 def test_who_may_not_ask_is_told_of_the_group(directory):
-    shutil.copy(built("rollcall"), directory / "rollcall")
     with FakeControl(directory / "control", HEAD + END):
         os.chmod(directory / "control", 0o660)
-        done = subprocess.run([directory / "rollcall", "--control", directory / "control", "status"], user=65534, group=65534, extra_groups=[],
-                              capture_output=True, text=True, timeout=20, env=clean_environment())
-    status, line = told(done)
+        status, line = told(rollcall_as(NOBODY, directory, "--control", directory / "control", "status"))
     assert status == 3
     assert "permission denied" in line and "group rollcall" in line
 
@@ -248,12 +181,6 @@ def test_status_of_a_degraded_daemon_says_why_and_has_status_1():
         status = json.loads(done.stdout)
         assert status["healthy"] is False and status["degraded"]
         assert status["registry"]["path"] is None
-
-
-def keys_of_man_page(heading):
-    """Keys of the table that stands after `heading` in the man page."""
-    table = (SOURCE / "man" / "rollcall.1").read_text().partition(heading)[2].partition(".El")[0]
-    return [line.split()[1] for line in table.splitlines() if line.startswith(".It ") and "Sy key" not in line]
 
 
 def flattened(value, prefix=""):
@@ -337,6 +264,9 @@ def test_what_a_newer_daemon_tells_is_passed_over_and_what_an_older_one_does_not
 # --- names -------------------------------------------------------------------------------------------------
 
 
+HEADINGS = ["NAME", "PORT", "STATE", "SOURCE", "TYPE", "SCOPE", "SINCE", "USER", "PID", "HOST", "UNIT"]
+
+
 def test_names_as_a_table_in_the_order_of_names(daemon):
     with contextlib.ExitStack() as stack:
         for name, port, type_ in (("web_2", 40002, 77), ("c", 40003, C_NODE), ("zoë", 40004, HIDDEN), ("a b", 40005, 200)):
@@ -344,24 +274,24 @@ def test_names_as_a_table_in_the_order_of_names(daemon):
         done = daemon.rollcall("names")
     assert (done.returncode, done.stderr) == (0, "")
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert rows[0] == ["NAME", "PORT", "STATE", "TYPE", "SCOPE", "SINCE", "UID", "UNIT"]
-    assert [row[:5] for row in rows[1:]] == [
-        ["a\\x20b", "40005", "up", "200", "*"], ["c", "40003", "up", "c-node", "*"],
-        ["web_2", "40002", "up", "normal", "*"], ["zoë", "40004", "up", "hidden", "*"]]
-    assert {len(row) for row in rows} == {8}
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", row[5]) for row in rows[1:])
-    assert {row[6] for row in rows[1:]} == {str(os.getuid())}
+    assert rows[0] == HEADINGS
+    assert [row[:6] for row in rows[1:]] == [
+        ["a\\x20b", "40005", "up", "connection", "200", "*"], ["c", "40003", "up", "connection", "c-node", "*"],
+        ["web_2", "40002", "up", "connection", "normal", "*"], ["zoë", "40004", "up", "connection", "hidden", "*"]]
+    assert {len(row) for row in rows} == {len(HEADINGS)}
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", row[6]) for row in rows[1:])
+    assert {row[7] for row in rows[1:]} == {pwd.getpwuid(os.getuid()).pw_name}
 
 
 def test_times_in_the_table_are_the_readers(daemon):
     with daemon.client.register("a"):
         for zone, offset in (("UTC", "+00:00"), ("XXX-05:30", "+05:30"), ("XXX+03", "-03:00")):
             out = rollcall("names", "--control", daemon.control, env={"TZ": zone}).stdout
-            assert out.splitlines()[1].split()[5].endswith(offset)
+            assert out.splitlines()[1].split()[6].endswith(offset)
 
 
 def test_no_names_are_a_heading_or_an_empty_array(daemon):
-    assert daemon.rollcall("names").stdout == "NAME PORT STATE TYPE SCOPE SINCE UID UNIT\n"
+    assert daemon.rollcall("names").stdout == " ".join(HEADINGS) + "\n"
     assert json.loads(daemon.rollcall("names", "--json").stdout) == []
 
 
@@ -369,10 +299,12 @@ def test_the_json_of_names_has_the_documented_keys_and_tells_the_truth(daemon):
     with daemon.client.register("zoë", listen=True, type=HIDDEN, highest=6, lowest=5) as zoe, daemon.client.register("a", 1, highest=5):
         a, node = json.loads(daemon.rollcall("names", "--json").stdout)
         cookie = struct.unpack("Q", zoe.listener.getsockopt(socket.SOL_SOCKET, 57, 8))[0]  # SO_COOKIE
-    assert list(node) == list(a) == keys_of_man_page("prints an array")
+    assert list(node) == list(a) == node_keys()
     assert (a["name"], a["port"], a["highest_version"], a["listener_cookie"]) == ("a", 1, 5, None)
     expected = {"name": "zoë", "state": "up", "port": zoe.port, "type": "hidden", "type_number": 72, "protocol": 0, "highest_version": 6,
-                "lowest_version": 5, "creation": zoe.creation, "scope": "*", "uid": os.getuid()}
+                "lowest_version": 5, "creation": zoe.creation, "scope": "*", "uid": os.getuid(), "user": pwd.getpwuid(os.getuid()).pw_name,
+                "unit_pid": None, "host": None, "state_source": "connection", "state_since": node["since"], "awaited": False,
+                "announced": None, "metadata": {}, "helper": False, "listener_address": "*"}
     assert {key: node[key] for key in expected} == expected
     since = datetime.strptime(node["since"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
     assert round(since.timestamp() * 1e6) == node["since_usec"]
@@ -423,7 +355,7 @@ def test_what_a_terminal_would_obey_is_shown_and_not_done(directory, name):
         assert json.loads(rollcall("names", "--json", "--control", server.path).stdout)[0]["name"] == in_json
         row = rollcall("names", "--control", server.path).stdout.splitlines()[1].split()
         assert server.requests == [NAMES, NAMES]
-    assert (row[0], row[7]) == (in_table, in_table)
+    assert (row[0], row[10]) == (in_table, in_table)
 
 
 def test_on_a_terminal_the_table_fits_its_width(daemon):
@@ -450,24 +382,6 @@ def ask(daemon, data, half_close=False):
         if half_close:
             sock.shutdown(socket.SHUT_WR)
         return receive_all(sock)
-
-
-def decode(answer):
-    """[(kind, {tag: value})], of which the last has to be END or ERROR."""
-    assert answer[:4] == HEAD
-    rest, records = answer[4:], []
-    while rest:
-        (n,) = struct.unpack(">I", rest[:4])
-        body, rest = rest[4 : 4 + n], rest[4 + n :]
-        assert len(body) == n
-        kind, fields, values = body[0], body[1:], {}
-        while fields:
-            tag, n = struct.unpack(">HH", fields[:4])
-            values[tag], fields = fields[4 : 4 + n], fields[4 + n :]
-            assert len(values[tag]) == n
-        records.append((kind, values))
-    assert records[-1][0] in (64, 65)
-    return records
 
 
 def test_the_daemon_answers_in_the_documented_form(daemon):
@@ -509,11 +423,12 @@ def test_a_client_that_says_half_and_leaves_disturbs_nobody(daemon):
     assert daemon.rollcall("status").returncode == 0
 
 
-def test_status_and_names_are_answered_on_the_control_socket_only(daemon):
-    for request in (STATUS, NAMES):
-        answer = daemon.client.raw(request)
-        assert answer.startswith(b"LRC\1") and b"on the control socket only" in answer
-    assert json.loads(daemon.rollcall("status", "--json").stdout)["counters"]["requests.denied"] == 2
+def test_on_tcp_only_announcements_are_heard(daemon):
+    for data in (STATUS, NAMES, request(8, field(16, b"a"))):
+        [(kind, fields)] = decode(daemon.client.raw(data))
+        assert (kind, fields[1]) == (65, b"\0\x04")  # denied
+    assert json.loads(daemon.rollcall("status", "--json").stdout)["counters"]["requests.denied"] == 3
+    assert daemon.client.raw(b"\0\x01L") == b""
 
 
 def test_the_daemon_can_be_told_to_end_while_a_client_waits(daemon):
