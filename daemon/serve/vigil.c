@@ -549,6 +549,8 @@ static void vigil_reconcile_node(Vigil *vigil, Keeper *keeper, Node **node, cons
         vigil_find_unit_again(vigil, kept);
         if (!verdict.keep) {
                 ledger_note_ended(vigil->ledger, *node, verdict.end, now);
+                kept->end = verdict.end;
+                kept->until_usec = now;
                 registry_restore_former(vigil->registry, node);
                 return;
         }
