@@ -16,6 +16,7 @@
 
 #include "ask.h"
 #include "core/node.h"
+#include "complaint.h"
 #include "output.h"
 #include "place.h"
 #include "row.h"
@@ -73,7 +74,7 @@ static RollcallExit open_way(const Announcement *announcement, Connection *ret, 
 }
 
 static RollcallExit complain_stock(const char *place) {
-        fprintf(stderr, "rollcall: %s: closed without a word: another epmd than rollcalld, which takes no announcements\n",
+        complaint_print("%s: closed without a word: another epmd than rollcalld, which takes no announcements",
                 place);
         return ROLLCALL_EXIT_NO;
 }
@@ -211,7 +212,7 @@ static RollcallExit parse_port(const char *given, uint16_t *ret) {
         if (text) {
                 port = text[0] >= '0' && text[0] <= '9' ? strtoul(text, &end, 10) : 0;
                 if (port == 0 || port > UINT16_MAX || *end != '\0') {
-                        fprintf(stderr, "rollcall: '%s'%s is no port\n", text, given ? "" : " (ERL_EPMD_PORT)");
+                        complaint_print("'%s'%s is no port", text, given ? "" : " (ERL_EPMD_PORT)");
                         return ROLLCALL_EXIT_USAGE;
                 }
         }
@@ -227,7 +228,7 @@ static RollcallExit complain_pair(const char *pair, int error) {
                 return output_out_of_memory();
         if (error == -E2BIG)
                 what = "is one pair too many";
-        fprintf(stderr, "rollcall: '%s' %s\n", pair, what);
+        complaint_print("'%s' %s", pair, what);
         return ROLLCALL_EXIT_USAGE;
 }
 
@@ -254,14 +255,14 @@ static RollcallExit check_size(const Announcement *announcement) {
                 return output_out_of_memory();
         if (request.error == 0 && request.n_data <= REQUEST_BYTES_MAX - ADDRESS_TEXT_MAX)
                 return ROLLCALL_EXIT_OK;
-        fputs("rollcall: this is too much for one announcement; tell the pairs in several\n", stderr);
+        complaint_print("this is too much for one announcement; tell the pairs in several");
         return ROLLCALL_EXIT_USAGE;
 }
 
 static RollcallExit parse_wait(const char *text, uint64_t *ret) {
         if (!text || times_parse_duration(text, ret) == 0)
                 return ROLLCALL_EXIT_OK;
-        fprintf(stderr, "rollcall: '%s' is no duration; write 10 (seconds), 500ms or 2min\n", text);
+        complaint_print("'%s' is no duration; write 10 (seconds), 500ms or 2min", text);
         return ROLLCALL_EXIT_USAGE;
 }
 

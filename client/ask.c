@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "complaint.h"
 #include "output.h"
 #include "place.h"
 #include "text.h"
@@ -46,12 +47,12 @@ bool answer_next_record(const Answer *answer, size_t *position, Record *ret) {
 /* --- in words --------------------------------------------------------------------------------- */
 
 static RollcallExit complain(const char *place, const char *what) {
-        fprintf(stderr, "rollcall: %s: %s\n", place, what);
+        complaint_print("%s: %s", place, what);
         return ROLLCALL_EXIT_UNREACHABLE;
 }
 
 RollcallExit ask_complain_nowhere(const char *tried) {
-        fprintf(stderr, "rollcall: there is no control socket at %s: is rollcalld running?\n", tried);
+        complaint_print("there is no control socket at %s: is rollcalld running?", tried);
         return ROLLCALL_EXIT_UNREACHABLE;
 }
 
@@ -77,7 +78,7 @@ RollcallExit ask_complain_open(const char *place, int error) {
 RollcallExit ask_complain_read(const Connection *connection, int error, unsigned patience_sec) {
         switch (-error) {
         case EAGAIN:
-                fprintf(stderr, "rollcall: %s: rollcalld has not answered within %u s\n", connection->place,
+                complaint_print("%s: rollcalld has not answered within %u s", connection->place,
                         patience_sec);
                 return ROLLCALL_EXIT_UNREACHABLE;
         case ENOMEM:
@@ -114,6 +115,7 @@ RollcallExit ask_complain_refusal(const char *place, const Record *record) {
         size_t offset = 0;
         uint32_t error = ask_error_of(record);
         uint64_t version = 0;
+        char versions[64] = "";
 
         while (control_next_field(record->fields, record->n_fields, &offset, &field))
                 if (field.tag == CONTROL_TAG_VERSION)
@@ -123,14 +125,14 @@ RollcallExit ask_complain_refusal(const char *place, const Record *record) {
                         text = text_for_people(field.value, field.n_value);
                 }
         if (is_about_request(error) && text) {
-                fprintf(stderr, "rollcall: %s\n", text);
+                complaint_print("%s", text);
                 return ROLLCALL_EXIT_NO;
         }
-        fprintf(stderr, "rollcall: %s: rollcalld refuses (%s)%s%s", place, control_error_to_string(error),
-                text ? ": " : "", text ? text : "");
         if (error == CONTROL_E_BAD_VERSION && version > 0)
-                fprintf(stderr, "; it speaks version %u, this rollcall %u", (unsigned)version, CONTROL_VERSION);
-        fputc('\n', stderr);
+                snprintf(versions, sizeof(versions), "; it speaks version %u, this rollcall %u", (unsigned)version,
+                         CONTROL_VERSION);
+        complaint_print("%s: rollcalld refuses (%s)%s%s%s", place, control_error_to_string(error), text ? ": " : "",
+                        text ? text : "", versions);
         return is_about_request(error) ? ROLLCALL_EXIT_NO : ROLLCALL_EXIT_UNREACHABLE;
 }
 

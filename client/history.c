@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "ask.h"
+#include "complaint.h"
 #include "output.h"
 #include "row.h"
 #include "row_json.h"
@@ -169,10 +170,10 @@ static RollcallExit parse_time(const char *text, bool is_utc, uint64_t *ret) {
 
         if (r == 0)
                 return ROLLCALL_EXIT_OK;
-        fprintf(stderr,
-                r == -ERANGE ? "rollcall: '%s' is before 1970\n"
-                             : "rollcall: '%s' is no time; write 13:30, '2026-11-21 13:30', -2h, yesterday or @1795266600\n",
-                text);
+        if (r == -ERANGE)
+                complaint_print("'%s' is before 1970", text);
+        else
+                complaint_print("'%s' is no time; write 13:30, '2026-11-21 13:30', -2h, yesterday or @1795266600", text);
         return ROLLCALL_EXIT_USAGE;
 }
 
@@ -183,7 +184,7 @@ static RollcallExit parse_limit(const char *text, size_t *ret) {
         errno = 0;
         value = strtoul(text, &end, 10);
         if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0') {
-                fprintf(stderr, "rollcall: '%s' is no number of rows\n", text);
+                complaint_print("'%s' is no number of rows", text);
                 return ROLLCALL_EXIT_USAGE;
         }
         *ret = value;
@@ -205,7 +206,7 @@ static RollcallExit parse_question(const Options *options, Question *question) {
                 status = parse_limit(options->limit, &question->limit);
         if (status == ROLLCALL_EXIT_OK && question->has_since && question->has_until &&
             question->since_usec > question->until_usec) {
-                fprintf(stderr, "rollcall: --since %s is after --until %s\n", options->since, options->until);
+                complaint_print("--since %s is after --until %s", options->since, options->until);
                 status = ROLLCALL_EXIT_USAGE;
         }
         return status;

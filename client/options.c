@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "complaint.h"
 #include "util.h"
 
 typedef struct Option {
@@ -57,7 +58,7 @@ static bool is_option(const char *word) {
 }
 
 static RollcallExit complain(const char *word, const char *what) {
-        fprintf(stderr, "rollcall: '%s' %s (see rollcall --help)\n", word, what);
+        complaint_print("'%s' %s (see rollcall --help)", word, what);
         return ROLLCALL_EXIT_USAGE;
 }
 

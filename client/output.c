@@ -3,6 +3,7 @@
  * look as if all were well. */
 
 #include "output.h"
+#include "complaint.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 RollcallExit output_finish(void) {
         if (fflush(stdout) == 0 && !ferror(stdout))
                 return ROLLCALL_EXIT_OK;
-        fprintf(stderr, "rollcall: cannot write to standard output: %s\n", strerror(errno));
+        complaint_print("cannot write to standard output: %s", strerror(errno));
         return ROLLCALL_EXIT_GAVE_UP;
 }
 
@@ -34,6 +35,6 @@ RollcallExit output_json_line(json_t *json) {
 }
 
 RollcallExit output_out_of_memory(void) {
-        fputs("rollcall: out of memory\n", stderr);
+        complaint_print("out of memory");
         return ROLLCALL_EXIT_GAVE_UP;
 }

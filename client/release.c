@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "ask.h"
+#include "complaint.h"
 #include "output.h"
 #include "row.h"
 #include "row_json.h"
@@ -32,7 +33,7 @@ static RollcallExit complain_many(const Target *target, const Row *one, const Ro
         _cleanup_(freep) char *scope = row_text(one, ROW_SCOPE), *other_scope = row_text(other, ROW_SCOPE);
 
         (void)target;
-        fprintf(stderr, "rollcall: several nodes are named %s: say which, for example %s@%s or %s@%s\n",
+        complaint_print("several nodes are named %s: say which, for example %s@%s or %s@%s",
                 name ? name : "", name ? name : "", scope ? scope : "", name ? name : "", other_scope ? other_scope : "");
         return ROLLCALL_EXIT_NO;
 }
@@ -54,7 +55,7 @@ static RollcallExit find_holder(const Answer *answer, const Target *target, Row 
         if (n_found == 0) {
                 _cleanup_(freep) char *name = text_for_people((const uint8_t *)target->text, strlen(target->text));
 
-                fprintf(stderr, "rollcall: no node named %s is registered\n", name ? name : "");
+                complaint_print("no node named %s is registered", name ? name : "");
                 return ROLLCALL_EXIT_NO;
         }
         return ROLLCALL_EXIT_OK;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "announce.h"
+#include "complaint.h"
 #include "history.h"
 #include "names.h"
 #include "options.h"
@@ -74,10 +75,12 @@ static const char help[] =
         "cannot be reached, 4 the time is over, or the output could not be written.\n";
 
 static RollcallExit complain_command(const char *word) {
-        fprintf(stderr, "rollcall: there is no command '%s', only", word);
-        for (size_t i = 0; i < ELEMENTS(commands); i++)
-                fprintf(stderr, "%s %s", i == 0 ? "" : ",", commands[i].name);
-        fputc('\n', stderr);
+        char names[256] = "";
+        size_t n = 0;
+
+        for (size_t i = 0; i < ELEMENTS(commands) && n < sizeof(names); i++)
+                n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", i == 0 ? "" : ", ", commands[i].name);
+        complaint_print("there is no command '%s', only %s", word, names);
         return ROLLCALL_EXIT_USAGE;
 }
 
@@ -86,16 +89,16 @@ static RollcallExit run(const Command *command, const Options *options) {
         unsigned too_many = options->given & ~command->options;
 
         if (too_many) {
-                fprintf(stderr, "rollcall: '%s' takes no --%s (see rollcall --help)\n", command->name,
+                complaint_print("'%s' takes no --%s (see rollcall --help)", command->name,
                         options_name(too_many));
                 return ROLLCALL_EXIT_USAGE;
         }
         if (n_words < command->n_words_min) {
-                fprintf(stderr, "rollcall: %s\n", command->missing);
+                complaint_print("%s", command->missing);
                 return ROLLCALL_EXIT_USAGE;
         }
         if (n_words > command->n_words_max) {
-                fprintf(stderr, "rollcall: '%s' is one word too many (see rollcall --help)\n",
+                complaint_print("'%s' is one word too many (see rollcall --help)",
                         options->words[1 + command->n_words_max]);
                 return ROLLCALL_EXIT_USAGE;
         }
@@ -118,7 +121,7 @@ int main(int argc, char *argv[]) {
                 return ROLLCALL_EXIT_OK;
         }
         if (options.n_words == 0) {
-                fputs("rollcall: which command? status, names, why, ... (see rollcall --help)\n", stderr);
+                complaint_print("which command? status, names, why, ... (see rollcall --help)");
                 return ROLLCALL_EXIT_USAGE;
         }
         for (size_t i = 0; i < ELEMENTS(commands); i++)

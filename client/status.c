@@ -17,6 +17,7 @@
 
 #include "ask.h"
 #include "core/node_state.h"
+#include "complaint.h"
 #include "output.h"
 #include "status_facts.h"
 #include "text.h"
@@ -395,7 +396,7 @@ RollcallExit status_run(const Options *options) {
         if (r == -ENOMEM)
                 return output_out_of_memory();
         if (r < 0) {
-                fputs("rollcall: the answer has no status in it: this is no rollcalld\n", stderr);
+                complaint_print("the answer has no status in it: this is no rollcalld");
                 return ROLLCALL_EXIT_UNREACHABLE;
         }
         if (!options->is_json)

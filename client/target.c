@@ -6,6 +6,7 @@
  * address exclude each other, both can be meant by it without doubt. */
 
 #include "target.h"
+#include "complaint.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #include "core/node.h"
 
 static RollcallExit complain(const char *text, const char *what) {
-        fprintf(stderr, "rollcall: '%s' %s\n", text, what);
+        complaint_print("'%s' %s", text, what);
         return ROLLCALL_EXIT_USAGE;
 }
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/node_state.h"
+#include "complaint.h"
 #include "follow.h"
 #include "output.h"
 #include "row.h"
@@ -167,7 +168,7 @@ static RollcallExit tell_time_over(const Waiter *waiter) {
 
         if (waiter->n_holders > 0)
                 state = row_text(&waiter->holders[0].row, ROW_STATE);
-        fprintf(stderr, "rollcall: the time is over, and %s is %s\n", name ? name : "",
+        complaint_print("the time is over, and %s is %s", name ? name : "",
                 !waiter->is_synced ? "not known of: rollcalld is not there"
                 : state            ? state
                                    : "not registered");
@@ -187,7 +188,7 @@ static RollcallExit parse_state(const char *word, size_t n_word, Waiter *waiter)
         }
         if (is_known)
                 return ROLLCALL_EXIT_OK;
-        fprintf(stderr, "rollcall: '%.*s' is no state: up, awaited, starting, ready, stopping or any\n", (int)n_word,
+        complaint_print("'%.*s' is no state: up, awaited, starting, ready, stopping or any", (int)n_word,
                 word);
         return ROLLCALL_EXIT_USAGE;
 }
@@ -213,7 +214,7 @@ static RollcallExit parse_timeout(const char *text, Waiter *waiter) {
         waiter->timeout_usec = USEC_INFINITE;
         if (!text || times_parse_duration(text, &waiter->timeout_usec) == 0)
                 return ROLLCALL_EXIT_OK;
-        fprintf(stderr, "rollcall: '%s' is no duration; write 10 (seconds), 500ms or 2min\n", text);
+        complaint_print("'%s' is no duration; write 10 (seconds), 500ms or 2min", text);
         return ROLLCALL_EXIT_USAGE;
 }
 
@@ -222,7 +223,7 @@ static RollcallExit waiter_init(Waiter *waiter, const Options *options) {
 
         *waiter = (Waiter){ .options = options };
         if (options->is_free && options->state) {
-                fputs("rollcall: a name that is free has no --state\n", stderr);
+                complaint_print("a name that is free has no --state");
                 return ROLLCALL_EXIT_USAGE;
         }
         status = target_parse(options->words[1], &waiter->target);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "complaint.h"
 #include "follow.h"
 #include "output.h"
 #include "row.h"
@@ -17,7 +18,7 @@
 #include "util.h"
 
 static RollcallExit complain_too_much(void) {
-        fputs("rollcall: watch takes a NAME or a --prefix, not both\n", stderr);
+        complaint_print("watch takes a NAME or a --prefix, not both");
         return ROLLCALL_EXIT_USAGE;
 }
 
