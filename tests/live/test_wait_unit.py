@@ -26,7 +26,7 @@ ExecStart=/bin/true
 def dependent(machine, name, drop_in=None):
     """dependent.service, which needs the node `name`. Yields the unit that it waits for."""
     wait = machine.output("systemd-escape", "--template=rollcall-wait@.service", name)
-    machine.write("/etc/systemd/system/dependent.service", DEPENDENT.format(wait=wait.replace("\\", "\\\\")))
+    machine.write("/etc/systemd/system/dependent.service", DEPENDENT.format(wait=wait))
     if drop_in:
         machine.drop_in(wait, "test", drop_in)
     machine.run("systemctl", "daemon-reload")
