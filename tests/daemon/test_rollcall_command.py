@@ -439,3 +439,28 @@ def test_the_daemon_can_be_told_to_end_while_a_client_waits(daemon):
         daemon.signal(signal.SIGTERM)
         assert receive_all(sock) == b""
     assert daemon.wait() == 0
+
+
+# --- completion --------------------------------------------------------------------------------------------
+
+
+COMPLETIONS = {
+    "rollcall ": {"status", "names", "why", "history", "at", "wait", "watch", "ready", "not-ready", "release"},
+    "rollcall st": {"status"},
+    "rollcall --json w": {"why", "wait", "watch"},
+    "rollcall wait --f": {"--free"},
+    "rollcall wait --state st": {"starting", "stopping"},
+    "rollcall history --": {"--control", "--json", "--help", "--since", "--until", "--limit", "--utc"},
+    "rollcall why ra": {"rabbit", "rat"},
+    "rollcall status ": set(),
+}
+
+
+@pytest.mark.parametrize("line", COMPLETIONS)
+def test_the_shell_completes(daemon, line):
+    script = ('. "$0"; read -ra COMP_WORDS <<<"$1"; [[ $1 != *" " ]] || COMP_WORDS+=(""); COMP_CWORD=$((${#COMP_WORDS[@]} - 1));'
+              '_rollcall; printf "%s\\n" "${COMPREPLY[@]}"')
+    env = clean_environment({"ROLLCALL_CONTROL": daemon.control, "PATH": f"{Path(built('rollcall')).parent}:{os.environ['PATH']}"})
+    with daemon.client.register("rabbit"), daemon.client.register("rat"), daemon.client.register("mail"):
+        done = subprocess.run(["bash", "-c", script, SOURCE / "completion" / "rollcall", line], env=env, capture_output=True, text=True, timeout=20)
+    assert (done.stderr, set(done.stdout.split())) == ("", COMPLETIONS[line])
