@@ -75,7 +75,7 @@ static RollcallExit open_way(const Announcement *announcement, Connection *ret, 
 
 static RollcallExit complain_stock(const char *place) {
         complaint_print("%s: closed without a word: another epmd than rollcalld, which takes no announcements",
-                place);
+                        place);
         return ROLLCALL_EXIT_NO;
 }
 

@@ -79,7 +79,7 @@ RollcallExit ask_complain_read(const Connection *connection, int error, unsigned
         switch (-error) {
         case EAGAIN:
                 complaint_print("%s: rollcalld has not answered within %u s", connection->place,
-                        patience_sec);
+                                patience_sec);
                 return ROLLCALL_EXIT_UNREACHABLE;
         case ENOMEM:
                 return output_out_of_memory();

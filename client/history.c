@@ -173,7 +173,8 @@ static RollcallExit parse_time(const char *text, bool is_utc, uint64_t *ret) {
         if (r == -ERANGE)
                 complaint_print("'%s' is before 1970", text);
         else
-                complaint_print("'%s' is no time; write 13:30, '2026-11-21 13:30', -2h, yesterday or @1795266600", text);
+                complaint_print("'%s' is no time; write 13:30, '2026-11-21 13:30', -2h, yesterday or @1795266600",
+                                text);
         return ROLLCALL_EXIT_USAGE;
 }
 
@@ -244,6 +245,10 @@ RollcallExit history_run_at(const Options *options) {
         Question question = { .kind = CONTROL_AT, .has_at = true };
         RollcallExit status = parse_time(options->words[1], options->is_utc, &question.at_usec);
 
+        if (status == ROLLCALL_EXIT_OK && question.at_usec > now_usec(CLOCK_REALTIME)) {
+                complaint_print("'%s' is still to come", options->words[1]);
+                status = ROLLCALL_EXIT_USAGE;
+        }
         if (status == ROLLCALL_EXIT_OK)
                 status = ask_past(options->control, &question, &past);
         if (status != ROLLCALL_EXIT_OK)

@@ -7,7 +7,6 @@
 #include "release.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "ask.h"
 #include "complaint.h"
@@ -16,7 +15,6 @@
 #include "row_json.h"
 #include "sentence.h"
 #include "target.h"
-#include "text.h"
 #include "util.h"
 
 static RollcallExit ask_holders(const char *control, const Target *target, Answer *ret) {
@@ -28,13 +26,14 @@ static RollcallExit ask_holders(const char *control, const Target *target, Answe
         return ask(control, &request, ASK_PATIENCE_SEC, ret);
 }
 
-static RollcallExit complain_many(const Target *target, const Row *one, const Row *other) {
+static RollcallExit complain_many(const Row *one, const Row *other) {
         _cleanup_(freep) char *name = row_text(one, ROW_NAME);
         _cleanup_(freep) char *scope = row_text(one, ROW_SCOPE), *other_scope = row_text(other, ROW_SCOPE);
 
-        (void)target;
-        complaint_print("several nodes are named %s: say which, for example %s@%s or %s@%s",
-                name ? name : "", name ? name : "", scope ? scope : "", name ? name : "", other_scope ? other_scope : "");
+        if (!name || !scope || !other_scope)
+                return output_out_of_memory();
+        complaint_print("several nodes are named %s: say which, for example %s@%s or %s@%s", name, name, scope, name,
+                        other_scope);
         return ROLLCALL_EXIT_NO;
 }
 
@@ -49,16 +48,13 @@ static RollcallExit find_holder(const Answer *answer, const Target *target, Row 
                 if (record.kind != CONTROL_NODE_RECORD || !target_fits(target, &row))
                         continue;
                 if (n_found++ > 0)
-                        return complain_many(target, ret, &row);
+                        return complain_many(ret, &row);
                 *ret = row;
         }
-        if (n_found == 0) {
-                _cleanup_(freep) char *name = text_for_people((const uint8_t *)target->text, strlen(target->text));
-
-                complaint_print("no node named %s is registered", name ? name : "");
-                return ROLLCALL_EXIT_NO;
-        }
-        return ROLLCALL_EXIT_OK;
+        if (n_found > 0)
+                return ROLLCALL_EXIT_OK;
+        complaint_print("no node named %s is registered", target->text);
+        return ROLLCALL_EXIT_NO;
 }
 
 static RollcallExit give_order(const char *control, const Target *target, const Row *holder, Answer *ret) {

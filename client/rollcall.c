@@ -90,7 +90,7 @@ static RollcallExit run(const Command *command, const Options *options) {
 
         if (too_many) {
                 complaint_print("'%s' takes no --%s (see rollcall --help)", command->name,
-                        options_name(too_many));
+                                options_name(too_many));
                 return ROLLCALL_EXIT_USAGE;
         }
         if (n_words < command->n_words_min) {
@@ -99,7 +99,7 @@ static RollcallExit run(const Command *command, const Options *options) {
         }
         if (n_words > command->n_words_max) {
                 complaint_print("'%s' is one word too many (see rollcall --help)",
-                        options->words[1 + command->n_words_max]);
+                                options->words[1 + command->n_words_max]);
                 return ROLLCALL_EXIT_USAGE;
         }
         return command->run(options);

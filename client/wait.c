@@ -169,9 +169,9 @@ static RollcallExit tell_time_over(const Waiter *waiter) {
         if (waiter->n_holders > 0)
                 state = row_text(&waiter->holders[0].row, ROW_STATE);
         complaint_print("the time is over, and %s is %s", name ? name : "",
-                !waiter->is_synced ? "not known of: rollcalld is not there"
-                : state            ? state
-                                   : "not registered");
+                        !waiter->is_synced ? "not known of: rollcalld is not there"
+                        : state            ? state
+                        : "not registered");
         return ROLLCALL_EXIT_GAVE_UP;
 }
 
@@ -189,7 +189,7 @@ static RollcallExit parse_state(const char *word, size_t n_word, Waiter *waiter)
         if (is_known)
                 return ROLLCALL_EXIT_OK;
         complaint_print("'%.*s' is no state: up, awaited, starting, ready, stopping or any", (int)n_word,
-                word);
+                        word);
         return ROLLCALL_EXIT_USAGE;
 }
 

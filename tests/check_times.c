@@ -166,7 +166,8 @@ START_TEST(test_what_is_no_time_is_refused) {
         uint64_t usec = 12345;
 
         set_zone("UTC");
-        ck_assert_msg(times_parse(no_times[_i].text, NOW, false, &usec) == no_times[_i].error, "'%s'", no_times[_i].text);
+        ck_assert_msg(times_parse(no_times[_i].text, NOW, false, &usec) == no_times[_i].error, "'%s'",
+                      no_times[_i].text);
         ck_assert_uint_eq(usec, 12345);
 }
 END_TEST

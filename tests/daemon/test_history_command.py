@@ -158,7 +158,7 @@ def test_times_are_the_readers_or_utc(daemon):
 
 
 @pytest.mark.parametrize("args", [
-    ["at"], ["at", "noon"], ["at", "2026-02-30"], ["at", "1969-01-01"], ["at", "now", "then"], ["at", "now", "--since", "now"],
+    ["at"], ["at", "noon"], ["at", "2026-02-30"], ["at", "1969-01-01"], ["at", "now", "then"], ["at", "2100-01-01"], ["at", "now", "--since", "now"],
     ["history", "--since", "2h"], ["history", "--until", ""], ["history", "--since"], ["history", "--since", "-1h", "--until", "-2h"],
     ["history", "--limit", "-1"], ["history", "--limit", "many"], ["history", "--limit", "1e3"], ["history", "a", "b"], ["history", "--free"],
     ["history", "--limit", "99999999999999999999999"],
