@@ -177,12 +177,17 @@ static void watcher_drop(Watcher *watcher, const char *why) {
         watcher_free(watcher);
 }
 
-static void watch_drop_readers_of(Watch *watch, const Blob *blob) {
+static size_t watch_drop_readers_of(Watch *watch, const Blob *blob) {
+        size_t n_dropped = 0;
+
         for (Watcher *watcher = watch->first, *next; watcher; watcher = next) {
                 next = watcher->next;
-                if (watcher->reading == blob || watcher->snapshot == blob)
-                        watcher_drop(watcher, "it reads too slowly, and others need the memory");
+                if (watcher->reading != blob && watcher->snapshot != blob)
+                        continue;
+                watcher_drop(watcher, "it reads too slowly, and others need the memory");
+                n_dropped++;
         }
+        return n_dropped;
 }
 
 /* Called when nobody walks the list of watchers. The newest may be as long as it is. */
@@ -192,9 +197,8 @@ static void watch_shed_excess(Watch *watch) {
 
                 while (oldest->older)
                         oldest = oldest->older;
-                if (oldest == watch->newest)
+                if (oldest == watch->newest || watch_drop_readers_of(watch, oldest->blob) == 0)
                         return;
-                watch_drop_readers_of(watch, oldest->blob);
         }
 }
 
