@@ -244,7 +244,9 @@ static inline void systemd_answer_held(TestSystemd *systemd, size_t n) {
 
 static inline void systemd_join(TestSystemd *systemd, sd_event *event, const TestBus *bus) {
         systemd->bus = bus_join(bus);
-        ck_assert_int_ge(sd_bus_add_fallback(systemd->bus, NULL, "/org/freedesktop/systemd1", systemd_on_call, systemd), 0);
+        ck_assert_int_ge(sd_bus_add_fallback(systemd->bus, NULL, "/org/freedesktop/systemd1", systemd_on_call,
+                                             systemd),
+                         0);
         ck_assert_int_ge(sd_bus_request_name(systemd->bus, SYSTEMD, 0), 0);
         ck_assert_int_ge(sd_bus_attach_event(systemd->bus, event, 0), 0);
 }
@@ -278,8 +280,8 @@ static inline void say_state_from(sd_bus *bus, const char *to, const char *name,
         sd_bus_message *message = change_message(bus, name);
 
         ck_assert_int_ge(sd_bus_message_append(message, "sa{sv}as", UNIT_INTERFACE, 4, "Job", "(uo)", 7, "/job/7",
-                                               "ActiveState", "s", active, "SubState", "s", sub, "InactiveExitTimestamp",
-                                               "t", (uint64_t)1, 1, "Conditions"),
+                                               "ActiveState", "s", active, "SubState", "s", sub,
+                                               "InactiveExitTimestamp", "t", (uint64_t)1, 1, "Conditions"),
                          0);
         send_signal(bus, message, to);
 }

@@ -18,9 +18,9 @@ Cgroups *cgroups_free(Cgroups *cgroups);
 DEFINE_CLEANUP(Cgroups *, cgroups_free)
 
 /* The unit of the cgroup directory whose inode is `cgroup_id`. `*ret_unit` is owned by `cgroups`
- * and good until the next call; `*ret_is_own` as below. 0; -ENOENT: there is no such directory (any more), or it belongs to
- * no unit; -EAGAIN: not known, and walks have lately taken all the time that they may (P6): ask
- * later; -ENOMEM. Walks the tree below the mount point on a miss (some 5 us for each group,
+ * and good until the next call; `*ret_is_own` as below. 0; -ENOENT: there is no such directory (any
+ * more), or it belongs to no unit; -EAGAIN: not known, and walks have lately taken all the time that
+ * they may (P6): ask later; -ENOMEM. Walks the tree below the mount point on a miss (some 5 us for each group,
  * bounded). */
 int cgroups_find_unit(Cgroups *cgroups, uint64_t cgroup_id, const char **ret_unit, bool *ret_is_own);
 
