@@ -3,7 +3,8 @@
  * Knows who waits, since when and until when. Does not know why, nor what he will be told.
  *
  * The trap: whoever has a turn may be answered, may go on waiting, or may be found gone, and each of these touches
- * the list. So turns are taken from the loop only, one after the other from the front, each by its number.
+ * the list. So turns are never taken from within one, or from within a change to the registry: one after the other
+ * from the front, each by its number.
  */
 
 #include "serve/held.h"
@@ -165,7 +166,7 @@ static void waiter_take_turn(Waiter *waiter, bool is_over) {
                 waiter->until_usec = until;
 }
 
-static void held_take_turns(Held *held) {
+void held_take_turns(Held *held) {
         uint64_t now = held_now(held);
 
         for (Waiter *waiter = held->first; waiter;) {

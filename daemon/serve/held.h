@@ -46,4 +46,6 @@ int held_add(Held *held, Conn *conn, const NodeInfo *info, uint64_t until_usec);
 void held_poke(Held *held, const char *name, size_t n_name);
 /* The same for all. */
 void held_poke_all(Held *held);
+/* Gives them their turns now: for a newcomer who must not come before them. */
+void held_take_turns(Held *held);
 size_t held_n(const Held *held);

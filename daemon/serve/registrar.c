@@ -137,16 +137,22 @@ static void registrar_accept(Registrar *registrar, Conn *conn, const NodeInfo *i
 /* P4: the holder is going, or it is to be asked of systemd whether it is: until when the newcomer waits
  * (CLOCK_MONOTONIC). 0: he does not. `turn` NULL: he has just come. */
 static uint64_t registrar_patience(Registrar *registrar, const Reply *reply, const HeldTurn *turn) {
+        UnitStates *unit_states = registrar->parts.unit_states;
         uint64_t hold = *registrar->hold_usec, now = now_usec(CLOCK_MONOTONIC);
-        uint64_t until = (turn ? turn->since_usec : now) + hold;
+        uint64_t since = turn ? turn->since_usec : now, until = since + hold;
+        bool is_asked;
 
         if (reply->refusal != REFUSAL_NAME_TAKEN || hold == 0 || now >= until)
                 return 0;
         if (reply->is_holder_going)
                 return until;
-        if (turn || unit_states_ask(registrar->parts.unit_states, reply->holder) < 0)
+        until = min_u64(until, since + ASK_PATIENCE_USEC);
+        if (now >= until)
                 return 0;
-        return min_u64(until, now + ASK_PATIENCE_USEC);
+        /* A turn can come of other news: they are no answer. */
+        is_asked = turn ? unit_states_is_asked(unit_states, reply->holder)
+                        : unit_states_ask(unit_states, reply->holder) == 0;
+        return is_asked ? until : 0;
 }
 
 static void log_held(const NodeInfo *info, const Reply *reply) {
@@ -213,8 +219,17 @@ static uint64_t registrar_on_turn(void *userdata, const HeldTurn *turn) {
         return registrar_register(userdata, turn->conn, turn->info, turn);
 }
 
+/* Those who have waited come first, also where it is the newcomer who makes it seen that the holder has gone. */
+static void registrar_serve_waiters(Registrar *registrar, const NodeInfo *info) {
+        if (held_n(registrar->held) == 0)
+                return;
+        vigil_settle_holders(registrar->parts.vigil, info->name, info->n_name, &ADDRESS_ANY);
+        held_take_turns(registrar->held);
+}
+
 void registrar_on_request(Registrar *registrar, Conn *conn, const NodeInfo *info) {
         registrar->parts.counters->n_alive2++;
+        registrar_serve_waiters(registrar, info);
         registrar_register(registrar, conn, info, NULL);
 }
 

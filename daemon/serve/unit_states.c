@@ -18,6 +18,14 @@
 #define FILE_GRACE_USEC (5 * USEC_PER_SEC)
 /* An answer that is younger is fresh: a client that is refused again and again must not keep systemd busy. */
 #define FRESH_USEC (10 * USEC_PER_MSEC)
+/* P6: of so many units it is known whether the answer is still to come. */
+#define ASKED_MAX 64
+
+/* A unit that was asked for in haste. */
+typedef struct Asked {
+        char *unit; /* owned; NULL: none */
+        uint64_t heard_usec; /* when the answer came; 0: it is under way */
+} Asked;
 
 struct UnitStates {
         sd_event *event;
@@ -26,8 +34,8 @@ struct UnitStates {
         UnitStatesHandler handler;
         Units *units;
         sd_event_source *grace;
-        char *asked_unit;  /* the last that was asked for in haste, and when the answer came */
-        uint64_t heard_usec;
+        Asked asked[ASKED_MAX];
+        size_t n_asked; /* in all; the newest takes the oldest one's place */
 };
 
 static uint64_t states_now(const UnitStates *states, clockid_t clock) {
@@ -79,6 +87,40 @@ void unit_states_look_again(UnitStates *states) {
         units_poke(states->units);
 }
 
+/* --- who was asked for ------------------------------------------------------------------------ */
+
+static Asked *states_find_asked(UnitStates *states, const char *unit) {
+        for (size_t i = 0; i < ASKED_MAX; i++)
+                if (states->asked[i].unit && strcmp(states->asked[i].unit, unit) == 0)
+                        return states->asked + i;
+        return NULL;
+}
+
+/* Without memory for it the answer does not count as one that is to come: nobody waits for it. */
+static void states_note_asked(UnitStates *states, const char *unit) {
+        Asked *asked = states_find_asked(states, unit);
+
+        if (!asked) {
+                asked = states->asked + states->n_asked++ % ASKED_MAX;
+                free(asked->unit);
+                asked->unit = strdup(unit);
+        }
+        asked->heard_usec = 0;
+}
+
+static void states_note_heard(UnitStates *states, const char *unit) {
+        Asked *asked = states_find_asked(states, unit);
+
+        if (asked)
+                asked->heard_usec = states_now(states, CLOCK_MONOTONIC);
+}
+
+bool unit_states_is_asked(UnitStates *states, const Node *node) {
+        const Asked *asked = node->unit ? states_find_asked(states, node->unit) : NULL;
+
+        return asked && asked->heard_usec == 0;
+}
+
 /* --- what systemd says ------------------------------------------------------------------------ */
 
 static void states_on_unit(void *userdata, const char *unit, const UnitFacts *facts) {
@@ -89,8 +131,7 @@ static void states_on_unit(void *userdata, const char *unit, const UnitFacts *fa
                 if (node->unit && strcmp(node->unit, unit) == 0)
                         states_tell(states, node, facts);
         }
-        if (states->asked_unit && strcmp(states->asked_unit, unit) == 0)
-                states->heard_usec = states_now(states, CLOCK_MONOTONIC);
+        states_note_heard(states, unit);
         states->handler.on_heard(states->handler.userdata, unit);
 }
 
@@ -103,24 +144,17 @@ void unit_states_fill(UnitStates *states, Event *event) {
 }
 
 int unit_states_ask(UnitStates *states, const Node *node) {
-        uint64_t now = states_now(states, CLOCK_MONOTONIC);
-        char *unit;
+        const Asked *asked = node->unit ? states_find_asked(states, node->unit) : NULL;
         int r;
 
         if (!node->unit)
                 return -ENOENT;
-        if (states->asked_unit && strcmp(states->asked_unit, node->unit) == 0 &&
-            states->heard_usec + FRESH_USEC > now)
+        if (asked && asked->heard_usec + FRESH_USEC > states_now(states, CLOCK_MONOTONIC))
                 return -EALREADY;
         r = units_refresh(states->units, node->unit);
         if (r < 0)
                 return r;
-        unit = strdup(node->unit);
-        if (unit) {
-                free(states->asked_unit);
-                states->asked_unit = unit;
-                states->heard_usec = 0;
-        }
+        states_note_asked(states, node->unit);
         return 0;
 }
 
@@ -159,7 +193,8 @@ UnitStates *unit_states_free(UnitStates *states) {
                 return NULL;
         sd_event_source_disable_unref(states->grace);
         units_free(states->units);
-        free(states->asked_unit);
+        for (size_t i = 0; i < ASKED_MAX; i++)
+                free(states->asked[i].unit);
         free(states);
         return NULL;
 }

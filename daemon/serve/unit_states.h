@@ -27,6 +27,8 @@ void unit_states_fill(UnitStates *states, Event *event);
 /* Asks about the unit of `node` once more, unless that was done just now: on_heard() follows. 0; -ENOENT: it has
  * none; -EALREADY: what is known is fresh; -ENOTCONN: systemd cannot be asked. */
 int unit_states_ask(UnitStates *states, const Node *node);
+/* True while that answer has not come. */
+bool unit_states_is_asked(UnitStates *states, const Node *node);
 
 /* To be told all news of the ledger. */
 void unit_states_on_news(UnitStates *states, const LedgerNews *news);
