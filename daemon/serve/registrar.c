@@ -194,14 +194,13 @@ static uint64_t registrar_register(Registrar *registrar, Conn *conn, const NodeI
                 .connection_fd = conn_fd(conn),
         };
         uint64_t until = 0;
-        Address scope;
         Reply reply;
         int r;
 
         vigil_examine(registrar->parts.vigil, conn, &event);
         unit_states_fill(registrar->parts.unit_states, &event);
-        scope = registry_scope_of(&event.listener);
-        vigil_settle_holders(registrar->parts.vigil, info->name, info->n_name, &scope);
+        /* At whatever address: the one who has gone may be the twin of the one who is in the way. */
+        vigil_settle_holders(registrar->parts.vigil, info->name, info->n_name, &ADDRESS_ANY);
         r = ledger_carry(registrar->parts.ledger, &event, &reply);
         if (r < 0) {
                 log_error("A registration is closed unanswered: %s", strerror(-r));
