@@ -702,6 +702,15 @@ static void registry_apply_register(Registry *registry, Node *node) {
         registry->next_creation = creation_add(registry->next_creation, 1);
 }
 
+/* The connection changes hands, and with it what was told on it. */
+static void take_connection_of(Node *node, Node *twin) {
+        uint32_t creation = node->creation;
+
+        node->creation = twin->creation;
+        twin->creation = creation;
+        twin->connection = NULL;
+}
+
 static void registry_apply_return(Registry *registry, const Change *change) {
         Node *node = change->node;
 
@@ -711,7 +720,7 @@ static void registry_apply_return(Registry *registry, const Change *change) {
         node->connection = change->connection;
         node->connection_fd = change->connection_fd;
         if (change->twin)
-                change->twin->connection = NULL;
+                take_connection_of(node, change->twin);
         registry_set_facts(registry, node, change);
 }
 
