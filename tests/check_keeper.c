@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "desk_test.h"
+#include "notify_test.h"
+#include "state_test.h"
+
+/* --- systemd's side --------------------------------------------------------------------------------------------- */
+
+#define N_STORED_MAX 8
+
+typedef struct Manager {
+        char path[96];
+        int fd;
+        struct {
+                char name[128];
+                int fd;
+        } stored[N_STORED_MAX];
+        size_t n_stored;
+} Manager;
+
+static Manager manager;
+
+static void manager_begin(void) {
+        snprintf(manager.path, sizeof manager.path, "%s/notify", new_directory());
+        manager.fd = manager_new(manager.path);
+}
+
+static void manager_forget(const char *name) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < manager.n_stored; i++)
+                if (strcmp(manager.stored[i].name, name) == 0)
+                        close(manager.stored[i].fd);
+                else
+                        manager.stored[n++] = manager.stored[i];
+        manager.n_stored = n;
+}
+
+static void manager_keep(const char *name, int fd) {
+        ck_assert_int_ge(fd, 0);
+        ck_assert_uint_lt(manager.n_stored, N_STORED_MAX);
+        snprintf(manager.stored[manager.n_stored].name, sizeof manager.stored[0].name, "%s", name);
+        manager.stored[manager.n_stored++].fd = fd;
+}
+
+/* Does as it is told. Returns how many connections it has. */
+static size_t manager_obey(void) {
+        static const char store[] = "FDSTORE=1\nFDNAME=", removal[] = "FDSTOREREMOVE=1\nFDNAME=";
+        char said[512];
+        int fd;
+
+        while (manager_receive(manager.fd, said, sizeof said, &fd)) {
+                if (strncmp(said, store, strlen(store)) == 0)
+                        manager_keep(said + strlen(store), fd);
+                else if (strncmp(said, removal, strlen(removal)) == 0)
+                        manager_forget(said + strlen(removal));
+                else
+                        ck_abort_msg("said: %s", said);
+        }
+        return manager.n_stored;
+}
+
+/* What the next process is handed: duplicates, as systemd keeps its own. */
+static void manager_hand_back(Desk *desk) {
+        manager_obey();
+        for (size_t i = 0; i < manager.n_stored; i++) {
+                int fd = fcntl(manager.stored[i].fd, F_DUPFD_CLOEXEC, 0);
+
+                ck_assert_int_eq(fdstore_kept_add(&desk->kept, manager.stored[i].name, &fd), 0);
+        }
+}
+
+static void manager_end(void) {
+        while (manager.n_stored > 0)
+                manager_forget(manager.stored[0].name);
+        close(manager.fd);
+}
+
+/* A kill -9 and a start: nothing is said in between. `file` of another registry, or NULL: the same. */
+static void revive(Desk *desk, const char *file) {
+        manager_hand_back(desk);
+        desk_stop(desk);
+        manager_obey();
+        if (file)
+                desk->options.file = file;
+        memset(&desk->counters, 0, sizeof desk->counters);
+        desk_start(desk);
+}
+
+static Desk *make_desk(void) {
+        manager_begin();
+        return desk_new(&(DeskOptions){ .file = desk_file(), .notify_path = manager.path, .hold_usec = LONG_USEC });
+}
+
+static void end_desk(Desk *desk) {
+        desk_free(desk);
+        manager_end();
+}
+
+static bool is_stored(Desk *desk, const char *name) {
+        const Node *node = desk_find(desk, name);
+        char fdname[FDSTORE_NAME_MAX];
+
+        manager_obey();
+        if (!node)
+                return false;
+        fdstore_format_name(&(FdstoreKey){ node->serial, node->since_usec }, fdname);
+        for (size_t i = 0; i < manager.n_stored; i++)
+                if (strcmp(manager.stored[i].name, fdname) == 0)
+                        return true;
+        return false;
+}
+
+/* Registered, and in the store. */
+static int stored(Desk *desk, const char *name, uint16_t port) {
+        int fd = registered(desk, name, port);
+
+        ck_assert(RUN_UNTIL(desk->event, is_stored(desk, name), LONG_USEC));
+        return fd;
+}
+
+/* --- into the store and out of it ---------------------------------------------------------------------------------- */
+
+START_TEST(test_the_connection_of_a_node_is_stored_when_it_is_a_second_old) {
+        Desk *desk = make_desk();
+        uint64_t began = test_now();
+        int fd = stored(desk, "a", 1);
+
+        ck_assert_uint_ge(test_now() - began, FDSTORE_AGE_USEC);
+        ck_assert_uint_eq(manager.n_stored, 1);
+        ck_assert(!is_hung_up(fd));
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_one_that_comes_and_goes_does_not_touch_systemd) {
+        Desk *desk = make_desk();
+
+        for (int i = 0; i < 20; i++)
+                close(registered(desk, "a", 1));
+        run_for(desk->event, 1500 * USEC_PER_MSEC);
+        expect_nothing(manager.fd);
+        end_desk(desk);
+}
+END_TEST
+
+typedef enum Ending { HANGS_UP, IS_RESET, SPEAKS, IS_RELEASED, IS_REPLACED, _ENDING_N } Ending;
+
+START_TEST(test_one_that_ends_is_taken_out_and_sees_its_connection_close) {
+        Desk *desk = make_desk();
+        int listener_fd = listen_on("127.0.0.1"), fd = stored(desk, "a", port_of(listener_fd)), newcomer_fd = -1;
+        _cleanup_(freep) char *answer = NULL;
+        bool is_open = true;
+
+        switch ((Ending)_i) {
+        case HANGS_UP:
+                close(fd);
+                is_open = false;
+                break;
+        case IS_RESET:
+                reset(fd);
+                is_open = false;
+                break;
+        case SPEAKS:
+                say(fd, "x", 1);
+                break;
+        case IS_RELEASED:
+                answer = ask_words(desk, CONTROL_RELEASE, WORDS("name", "a"));
+                break;
+        case IS_REPLACED:
+                close(TAKE_FD(listener_fd));
+                newcomer_fd = registered(desk, "a", 2);
+                break;
+        case _ENDING_N:
+                break;
+        }
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 0, LONG_USEC));
+        if (is_open) {
+                ck_assert(RUN_UNTIL(desk->event, is_hung_up(fd), LONG_USEC));
+                close(fd);
+        }
+        close_fdp(&newcomer_fd);
+        close_fdp(&listener_fd);
+        end_desk(desk);
+}
+END_TEST
+
+/* PID 1 has a duplicate until it reads that it shall not: the node sees the end all the same. */
+START_TEST(test_a_node_that_is_released_sees_it_while_systemd_does_not_read) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1);
+        _cleanup_(freep) char *answer = ask_words(desk, CONTROL_RELEASE, WORDS("name", "a"));
+
+        ck_assert_says(answer, "name=a");
+        ck_assert_uint_eq(manager.n_stored, 1);
+        ck_assert(RUN_UNTIL(desk->event, is_hung_up(fd), LONG_USEC));
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_without_a_store_nothing_is_missing) {
+        Desk *desk = desk_new(NULL);
+        int fd = registered(desk, "a", 1);
+
+        ck_assert_ptr_null(conn_stored(desk_find(desk, "a")->connection));
+        close(fd);
+        turn(desk->event);
+        ck_assert_ptr_null(desk_find(desk, "a"));
+        desk_free(desk);
+}
+END_TEST
+
+/* --- a new process -------------------------------------------------------------------------------------------------- */
+
+START_TEST(test_a_restart_changes_nothing_for_a_node_in_the_store) {
+        Desk *desk = make_desk();
+        int listener_fd = _i ? listen_on("127.0.0.1") : -1;
+        int fd = stored(desk, "a", _i ? port_of(listener_fd) : 1);
+        uint32_t creation = desk_find(desk, "a")->creation;
+        uint64_t since = desk_find(desk, "a")->since_usec, serial = desk_find(desk, "a")->serial;
+        Node *node;
+
+        revive(desk, NULL);
+        node = desk_find(desk, "a");
+        ck_assert_ptr_nonnull(node);
+        ck_assert(!node->facts.is_awaited);
+        ck_assert_int_eq(node->state, NODE_UP);
+        ck_assert_uint_eq(node->creation, creation);
+        ck_assert_uint_eq(node->since_usec, since);
+        ck_assert_uint_eq(node->serial, serial);
+        ck_assert_ptr_nonnull(node->connection);
+        ck_assert_ptr_eq(conn_node(node->connection), node);
+        ck_assert_ptr_nonnull(conn_stored(node->connection));
+        ck_assert(!is_hung_up(fd));
+        ck_assert_int_eq(result_of(desk, newcomer(desk, "a", 2)), 1);
+        run_for(desk->event, 1200 * USEC_PER_MSEC);
+        ck_assert_uint_eq(manager_obey(), 1); /* stored once */
+        /* its connection is its life, as before */
+        close(fd);
+        ck_assert(RUN_UNTIL(desk->event, registry_n_nodes(desk->registry) == 0 && manager_obey() == 0, LONG_USEC));
+        close_fdp(&listener_fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_restarts_in_a_row_change_nothing) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1);
+        uint32_t creation = desk_find(desk, "a")->creation;
+
+        for (int i = 0; i < 5; i++) {
+                revive(desk, NULL);
+                ck_assert_uint_eq(desk_find(desk, "a")->creation, creation);
+                ck_assert_ptr_nonnull(desk_find(desk, "a")->connection);
+        }
+        ck_assert(!is_hung_up(fd));
+        ck_assert_uint_eq(manager_obey(), 1);
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_a_young_connection_is_stored_on_the_way_out) {
+        Desk *desk = make_desk();
+        int fd = registered(desk, "a", 1);
+
+        ck_assert_uint_eq(manager_obey(), 0);
+        desk_stop(desk);
+        ck_assert_uint_eq(manager_obey(), 1);
+        manager_hand_back(desk);
+        desk_start(desk);
+        ck_assert_ptr_nonnull(desk_find(desk, "a"));
+        ck_assert(!desk_find(desk, "a")->facts.is_awaited);
+        ck_assert(!is_hung_up(fd));
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_a_stored_connection_that_has_ended_is_proof_of_death) {
+        Desk *desk = make_desk();
+        int listener_fd = listen_on("127.0.0.1"), fd = stored(desk, "a", port_of(listener_fd));
+        _cleanup_(freep) char *answer = NULL;
+
+        if (_i == 0)
+                close(fd);
+        else if (_i == 1)
+                reset(fd);
+        else
+                say(fd, "x", 1);
+        /* the loop does not come by any more */
+        revive(desk, NULL);
+        ck_assert_ptr_null(desk_find(desk, "a"));
+        ck_assert_uint_eq(conns_n(desk->conns), 0);
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 0, LONG_USEC));
+        answer = ask_words(desk, CONTROL_WHY, WORDS("name", "a"));
+        ck_assert_says(answer, "how=left");
+        if (_i == 2) {
+                ck_assert(RUN_UNTIL(desk->event, is_hung_up(fd), LONG_USEC));
+                close(fd);
+        }
+        close(listener_fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_a_node_whose_listener_has_closed_meanwhile_is_there_and_stopping) {
+        Desk *desk = make_desk();
+        int listener_fd = listen_on("127.0.0.1"), fd = stored(desk, "a", port_of(listener_fd)), newcomer_fd;
+
+        close(listener_fd);
+        revive(desk, NULL);
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_STOPPING);
+        ck_assert(!is_hung_up(fd));
+        newcomer_fd = registered(desk, "a", 2);
+        ck_assert(RUN_UNTIL(desk->event, is_hung_up(fd) && manager_obey() == 0, LONG_USEC));
+        close(fd);
+        close(newcomer_fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_a_stored_connection_that_no_row_wants_is_closed) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1);
+
+        revive(desk, desk_file()); /* the registry file is gone */
+        ck_assert_ptr_null(desk_find(desk, "a"));
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 0, LONG_USEC));
+        ck_assert(RUN_UNTIL(desk->event, is_hung_up(fd), LONG_USEC));
+        close(fd);
+        fd = registered(desk, "a", 1);
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_what_is_not_ours_is_taken_out_of_the_store) {
+        static const char *const names[] = { "stored", "node-x", "node-999-1", "" };
+        Desk *desk = make_desk();
+        int fds[2];
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+        manager_keep(names[_i], fds[1]);
+        revive(desk, NULL);
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 0, LONG_USEC));
+        ck_assert(is_hung_up(fds[0]));
+        close(fds[0]);
+        end_desk(desk);
+}
+END_TEST
+
+/* Beyond the store's size, or stored a moment too late. */
+START_TEST(test_a_row_without_a_connection_lives_by_its_listener) {
+        Desk *desk = make_desk();
+        int listener_fd = listen_on("127.0.0.1"), fd = stored(desk, "a", port_of(listener_fd)), other_fd;
+
+        other_fd = stored(desk, "b", 1);
+        manager_forget(manager.stored[0].name);
+        revive(desk, NULL);
+        ck_assert(desk_find(desk, "a")->facts.is_awaited);
+        ck_assert(!desk_find(desk, "b")->facts.is_awaited);
+        /* it returns, and is stored anew */
+        close(fd);
+        fd = stored(desk, "a", port_of(listener_fd));
+        ck_assert(!desk_find(desk, "a")->facts.is_awaited);
+        ck_assert_uint_eq(desk->counters.n_returned, 1);
+        ck_assert_uint_eq(manager_obey(), 2);
+        close(fd);
+        close(other_fd);
+        close(listener_fd);
+        end_desk(desk);
+}
+END_TEST
+
+/* Systemd may have it twice, where a removal was lost. */
+START_TEST(test_of_two_connections_of_one_row_one_is_taken) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1);
+        char name[128];
+
+        snprintf(name, sizeof name, "%s", manager.stored[0].name);
+        manager_keep(name, fcntl(manager.stored[0].fd, F_DUPFD_CLOEXEC, 0));
+        revive(desk, NULL);
+        ck_assert_ptr_nonnull(desk_find(desk, "a"));
+        /* whatever becomes of the second: the node either keeps its connection and is stored, or sees it close */
+        ck_assert(RUN_UNTIL(desk->event,
+                            (is_stored(desk, "a") && manager.n_stored == 1 && !is_hung_up(fd)) || is_hung_up(fd),
+                            LONG_USEC));
+        if (is_hung_up(fd))
+                ck_assert(RUN_UNTIL(desk->event, registry_n_nodes(desk->registry) == 0, LONG_USEC));
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+/* --- a file that is read late ---------------------------------------------------------------------------------------- */
+
+START_TEST(test_what_no_row_wants_yet_is_kept_until_the_file_is_read) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1);
+        uint32_t creation = desk_find(desk, "a")->creation;
+
+        manager_hand_back(desk);
+        desk_stop(desk);
+        disk_install();
+        disk_match = "registry.db";
+        disk_hang(DISK_OPEN);
+        desk->options.impatient = true;
+        desk_start(desk);
+        ck_assert_ptr_null(desk_find(desk, "a"));
+        run_for(desk->event, 500 * USEC_PER_MSEC);
+        ck_assert(!is_hung_up(fd));
+        ck_assert_uint_eq(manager_obey(), 1);
+        disk_hang(0);
+        ck_assert(RUN_UNTIL(desk->event, desk_find(desk, "a"), LONG_USEC));
+        ck_assert(!desk_find(desk, "a")->facts.is_awaited);
+        ck_assert_uint_eq(desk_find(desk, "a")->creation, creation);
+        ck_assert(!is_hung_up(fd));
+        ck_assert_uint_eq(manager_obey(), 1);
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_whose_name_has_been_taken_meanwhile_is_closed_when_the_file_is_read) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1), newcomer_fd;
+
+        manager_hand_back(desk);
+        desk_stop(desk);
+        disk_install();
+        disk_match = "registry.db";
+        disk_hang(DISK_OPEN);
+        desk->options.impatient = true;
+        desk_start(desk);
+        newcomer_fd = registered(desk, "a", 2);
+        disk_hang(0);
+        ck_assert(RUN_UNTIL(desk->event, is_hung_up(fd), LONG_USEC));
+        ck_assert_uint_eq(desk_find(desk, "a")->info.port, 2);
+        ck_assert(RUN_UNTIL(desk->event, is_stored(desk, "a") && manager.n_stored == 1, LONG_USEC));
+        close(fd);
+        close(newcomer_fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_a_file_that_is_not_read_within_the_grace_is_waited_for_no_more) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1);
+
+        manager_hand_back(desk);
+        desk_stop(desk);
+        disk_install();
+        disk_match = "registry.db";
+        disk_hang(DISK_OPEN);
+        desk->options.impatient = true;
+        desk_start(desk);
+        ck_assert(!RUN_UNTIL(desk->event, is_hung_up(fd), 11 * USEC_PER_SEC));
+        ck_assert(RUN_UNTIL(desk->event, is_hung_up(fd), LONG_USEC));
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 0, LONG_USEC));
+        disk_hang(0);
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+/* --- twins ------------------------------------------------------------------------------------------------------------ */
+
+static Node *find_at(Desk *desk, const char *address) {
+        Address scope;
+
+        ck_assert_int_eq(address_parse(address, &scope), 0);
+        return registry_find(desk->registry, "a", 1, &scope);
+}
+
+START_TEST(test_a_connection_that_turns_out_to_be_anothers_gets_that_ones_name) {
+        Desk *desk = make_desk();
+        int listener_fds[2] = { -1, -1 }, fds[2];
+        char name[FDSTORE_NAME_MAX];
+        Node *left;
+
+        do {
+                close_fdp(&listener_fds[0]);
+                listener_fds[0] = listen_on("127.0.0.2");
+                listener_fds[1] = try_listen_on("127.0.0.1", port_of(listener_fds[0]));
+        } while (listener_fds[1] < 0);
+        /* matched crosswise: the first one is taken for the one at 127.0.0.1 */
+        fds[0] = registered(desk, "a", port_of(listener_fds[0]));
+        fds[1] = registered(desk, "a", port_of(listener_fds[0]));
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 2, LONG_USEC));
+        close(fds[0]);
+        close(listener_fds[0]);
+        ck_assert(RUN_UNTIL(desk->event, registry_n_nodes(desk->registry) == 1 && registry_n_awaited(desk->registry) == 0,
+                            LONG_USEC));
+        left = find_at(desk, "127.0.0.1");
+        fdstore_format_name(&(FdstoreKey){ left->serial, left->since_usec }, name);
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 1 && strcmp(manager.stored[0].name, name) == 0, LONG_USEC));
+        ck_assert(!is_hung_up(fds[1]));
+        revive(desk, NULL);
+        ck_assert(!find_at(desk, "127.0.0.1")->facts.is_awaited);
+        ck_assert(!is_hung_up(fds[1]));
+        close(fds[1]);
+        close(listener_fds[1]);
+        end_desk(desk);
+}
+END_TEST
+
+Suite *suite(void) {
+        Suite *suite = suite_create("keeper");
+        TCase *tcase = tcase_create("in and out");
+
+        tcase_set_timeout(tcase, 60);
+        tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
+        tcase_add_test(tcase, test_the_connection_of_a_node_is_stored_when_it_is_a_second_old);
+        tcase_add_test(tcase, test_one_that_comes_and_goes_does_not_touch_systemd);
+        tcase_add_loop_test(tcase, test_one_that_ends_is_taken_out_and_sees_its_connection_close, 0, _ENDING_N);
+        tcase_add_test(tcase, test_a_node_that_is_released_sees_it_while_systemd_does_not_read);
+        tcase_add_test(tcase, test_without_a_store_nothing_is_missing);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("a new process");
+        tcase_set_timeout(tcase, 60);
+        tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
+        tcase_add_loop_test(tcase, test_a_restart_changes_nothing_for_a_node_in_the_store, 0, 2);
+        tcase_add_test(tcase, test_restarts_in_a_row_change_nothing);
+        tcase_add_test(tcase, test_a_young_connection_is_stored_on_the_way_out);
+        tcase_add_loop_test(tcase, test_a_stored_connection_that_has_ended_is_proof_of_death, 0, 3);
+        tcase_add_test(tcase, test_a_node_whose_listener_has_closed_meanwhile_is_there_and_stopping);
+        tcase_add_test(tcase, test_a_stored_connection_that_no_row_wants_is_closed);
+        tcase_add_loop_test(tcase, test_what_is_not_ours_is_taken_out_of_the_store, 0, 4);
+        tcase_add_test(tcase, test_a_row_without_a_connection_lives_by_its_listener);
+        tcase_add_test(tcase, test_of_two_connections_of_one_row_one_is_taken);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("late");
+        tcase_set_timeout(tcase, 60);
+        tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
+        tcase_add_test(tcase, test_what_no_row_wants_yet_is_kept_until_the_file_is_read);
+        tcase_add_test(tcase, test_whose_name_has_been_taken_meanwhile_is_closed_when_the_file_is_read);
+        tcase_add_test(tcase, test_a_file_that_is_not_read_within_the_grace_is_waited_for_no_more);
+        suite_add_tcase(suite, tcase);
+
+        tcase = tcase_create("twins");
+        tcase_set_timeout(tcase, 60);
+        tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
+        tcase_add_test(tcase, test_a_connection_that_turns_out_to_be_anothers_gets_that_ones_name);
+        suite_add_tcase(suite, tcase);
+        return suite;
+}
