@@ -114,7 +114,7 @@ static void orders_deny(Conn *conn, const Node *node, uid_t uid, const char *tex
 typedef struct Announcement {
         Selection selection;
         bool has_creation;
-        uint32_t creation;
+        uint64_t creation; /* as it was said: what does not fit 32 bits is nobody's */
         NodeAnnounced announced;
         NodeProfile profile; /* owned */
 } Announcement;
@@ -165,7 +165,7 @@ static const char *parse_field(const ControlField *field, Announcement *announce
         switch (field->tag) {
         case CONTROL_TAG_CREATION:
                 announcement->has_creation = true;
-                announcement->creation = (uint32_t)control_field_u64(field);
+                announcement->creation = control_field_u64(field);
                 return NULL;
         case CONTROL_TAG_ANNOUNCED:
                 return parse_announced(field, &announcement->announced);
