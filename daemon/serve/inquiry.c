@@ -199,16 +199,18 @@ static void inquiry_ask(Inquiry *inquiry, Conn *conn, const StoreQuery *query) {
         }
 }
 
+/* Of a field that comes twice the last one counts. */
 static bool read_u64(const ControlRequest *request, ControlTag tag, uint64_t *ret) {
         ControlField field;
         size_t offset = 0;
+        bool is_there = false;
 
         while (control_next_field(request->fields, request->n_fields, &offset, &field))
                 if (field.tag == tag) {
                         *ret = control_field_u64(&field);
-                        return true;
+                        is_there = true;
                 }
-        return false;
+        return is_there;
 }
 
 void inquiry_history(Inquiry *inquiry, Conn *conn, const ControlRequest *request) {
