@@ -299,6 +299,9 @@ START_TEST(test_a_removal_is_sent_for_what_was_stored_and_for_nothing_else) {
 
         wait_held(bench, 1);
         young = add(bench, 2, fd);
+        ck_assert(fdstore_is_stored(stored));
+        ck_assert(!fdstore_is_stored(young));
+        ck_assert(!fdstore_is_stored(NULL));
         ck_assert_str_eq(said(bench), "+node-1-5");
         fdstore_drop(bench->fdstore, young);
         fdstore_drop(bench->fdstore, NULL);

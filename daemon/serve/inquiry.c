@@ -51,7 +51,7 @@ static void put_evidence(ControlBuffer *buffer, Inquiry *inquiry, const Node *no
                 put_text(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "listener");
         if (node->facts.is_awaited && node->await_until_usec != USEC_INFINITE)
                 put_text(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "grace");
-        if (node->connection && conn_stored(node->connection))
+        if (node->connection && fdstore_is_stored(conn_stored(node->connection)))
                 control_put_u8(buffer, CONTROL_TAG_IN_FD_STORE, 1);
 }
 

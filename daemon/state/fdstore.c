@@ -325,6 +325,10 @@ FdstoreEntry *fdstore_adopt(Fdstore *fdstore, const FdstoreKey *key, int fd) {
 }
 
 /* The entry itself is the note that a removal is due, so that no lack of memory loses it. */
+bool fdstore_is_stored(const FdstoreEntry *entry) {
+        return entry && entry->place == PLACE_STORED;
+}
+
 void fdstore_drop(Fdstore *fdstore, FdstoreEntry *entry) {
         if (!entry)
                 return;
