@@ -284,6 +284,7 @@ static void server_apply_settings(Server *server) {
                 return;
         registry_set_rules(server->registry, &settings->rules, &limits);
         listings_forget(server->listings);
+        watch_begin_anew(server->watch);
         server_tell_operator(server);
         conns_set_packet_timeout(server->conns, settings->packet_timeout_usec);
         store_set_history_bounds(server->store, settings->history_days, settings->history_rows,

@@ -157,6 +157,7 @@ typedef struct Client {
         unsigned n_epochs, n_nodes, n_gone, n_synced;
         unsigned error; /* ControlError, once it was told one */
         char by[32], how[32];
+        bool is_helper; /* of the last node it heard of */
 } Client;
 
 typedef struct Wanted {
@@ -234,6 +235,8 @@ static Heading client_read_fields(Client *client, const uint8_t *fields, size_t 
         ControlField field;
         size_t offset = 0;
 
+        if (control_find_field(fields, n_fields, CONTROL_TAG_NAME, &field))
+                client->is_helper = control_find_field(fields, n_fields, CONTROL_TAG_HELPER, &field);
         while (control_next_field(fields, n_fields, &offset, &field))
                 switch (field.tag) {
                 case CONTROL_TAG_NAME:
@@ -714,6 +717,51 @@ START_TEST(test_after_a_gap_every_watcher_hears_all_anew) {
 }
 END_TEST
 
+static void set_helpers(Bench *bench, const Rules *rules) {
+        registry_set_rules(bench->registry, rules, &(RegistryLimits){ 100000, 100000 });
+        watch_begin_anew(bench->watch);
+}
+
+START_TEST(test_when_what_is_known_changes_every_watcher_hears_all_anew) {
+        Bench *bench = bench_new();
+        Client *client = client_new(bench, NULL), *waiting, *back;
+        uint64_t epoch = watch_epoch(bench->watch);
+        Rules rules = { 0 };
+
+        enter(bench, "a", "*");
+        tell_all(bench);
+        assert_client(client, 1, 1, 0, 2);
+        ck_assert(!client->is_helper);
+        enter(bench, "b", "*");
+        waiting = client_new(bench, &(Wanted){ .name = "a" });
+        settle(waiting);
+        ck_assert_int_eq(rules_add_helper(&rules, "a"), 0);
+        set_helpers(bench, &rules);
+        assert_client(client, 1, 1, 0, 2); /* not before it may be told what it is of */
+        tell_all(bench);
+        assert_client(client, 2, 3, 0, 3);
+        assert_client(waiting, 1, 1, 0, 1);
+        ck_assert(waiting->is_helper);
+        ck_assert_uint_ne(client->epoch, epoch);
+        ck_assert_uint_eq(client->epoch, watch_epoch(bench->watch));
+        /* nobody goes on from before */
+        back = client_new(bench, &(Wanted){ .epoch = epoch, .revision = 2 });
+        assert_client(back, 1, 2, 0, 1);
+        set_helpers(bench, NULL);
+        assert_client(back, 2, 4, 0, 2);
+        assert_client(waiting, 2, 2, 0, 2);
+        ck_assert(!waiting->is_helper);
+        enter(bench, "c", "*");
+        tell_all(bench);
+        assert_client(back, 2, 5, 0, 3);
+        client_free(client);
+        client_free(waiting);
+        client_free(back);
+        bench_free(bench);
+        rules_done(&rules);
+}
+END_TEST
+
 /* --- bounds (P6) -------------------------------------------------------------------------------------- */
 
 START_TEST(test_there_is_room_for_so_many_watchers_and_more_are_told_so) {
@@ -1043,6 +1091,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_who_is_too_far_behind_hears_all_anew);
         tcase_add_test(tcase, test_much_at_once_comes_in_steps_each_of_which_is_whole);
         tcase_add_test(tcase, test_after_a_gap_every_watcher_hears_all_anew);
+        tcase_add_test(tcase, test_when_what_is_known_changes_every_watcher_hears_all_anew);
         tcase_add_test(tcase, test_there_is_room_for_so_many_watchers_and_more_are_told_so);
         tcase_add_test(tcase, test_who_holds_the_oldest_snapshot_goes_when_they_are_too_much);
         tcase_add_test(tcase, test_a_watch_ends_with_whatever_the_client_sends);

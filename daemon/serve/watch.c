@@ -32,7 +32,7 @@ typedef struct Snapshot {
         struct Snapshot *older;
         Blob *blob; /* a reference */
         uint64_t revision;
-        bool is_open; /* of all nodes: for every watcher without a filter */
+        bool is_open; /* of all nodes, and it still holds: for every watcher without a filter */
 } Snapshot;
 
 typedef struct Watcher {
@@ -43,6 +43,7 @@ typedef struct Watcher {
         Blob *snapshot;    /* a reference: of `revision`, leaves when that may be told. NULL: none waits */
         const Blob *reading; /* a snapshot that is on its way */
         bool is_greeted;   /* the head of the answer is sent */
+        bool is_stale;     /* what it knows does not hold any more */
         bool is_resumed;   /* and is to hear that he is up to date, though nothing has changed */
         Filter filter;
 } Watcher;
@@ -281,7 +282,14 @@ static int watcher_prepare_snapshot(Watcher *watcher) {
         if (!watcher->snapshot)
                 return -ENOMEM;
         watcher->revision = registry_revision(watcher->watch->registry);
+        watcher->is_stale = false;
         return 0;
+}
+
+static bool watcher_wants_snapshot(const Watcher *watcher) {
+        if (watcher->snapshot)
+                return false;
+        return watcher->is_stale || !changes_reach_back_to(watcher->watch->changes, watcher->revision);
 }
 
 /* Whatever comes next for this watcher, if it may be told and he has taken what came before. May free him. */
@@ -295,8 +303,7 @@ static void watcher_advance(Watcher *watcher) {
                 conn_stream_send(watcher->conn, blob_ref(watch->head));
                 return;
         }
-        if (!watcher->snapshot && !changes_reach_back_to(watch->changes, watcher->revision) &&
-            watcher_prepare_snapshot(watcher) < 0) {
+        if (watcher_wants_snapshot(watcher) && watcher_prepare_snapshot(watcher) < 0) {
                 watcher_drop(watcher, "there is no memory for what it is to be told");
                 return;
         }
@@ -358,6 +365,33 @@ void watch_note(Watch *watch, const LedgerNews *news) {
                                                                      .n_record = buffer->n_data,
                                                              }) < 0)
                 changes_forget(watch->changes, news->revision);
+}
+
+static uint64_t new_epoch(void) {
+        uint64_t epoch;
+
+        do
+                epoch = (uint64_t)random_u32() << 32 | random_u32();
+        while (epoch == 0);
+        return epoch;
+}
+
+static void watcher_forget(Watcher *watcher) {
+        watcher->snapshot = blob_unref(watcher->snapshot);
+        watcher->is_stale = true;
+        watcher_advance(watcher);
+}
+
+void watch_begin_anew(Watch *watch) {
+        watch->epoch = new_epoch();
+        changes_forget(watch->changes, registry_revision(watch->registry));
+        for (Snapshot *snapshot = watch->newest; snapshot; snapshot = snapshot->older)
+                snapshot->is_open = false;
+        for (Watcher *watcher = watch->first, *next; watcher; watcher = next) {
+                next = watcher->next;
+                watcher_forget(watcher);
+        }
+        watch_shed_excess(watch);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -436,15 +470,6 @@ void watch_on_request(Watch *watch, Conn *conn, const ControlRequest *request) {
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
-
-static uint64_t new_epoch(void) {
-        uint64_t epoch;
-
-        do
-                epoch = (uint64_t)random_u32() << 32 | random_u32();
-        while (epoch == 0);
-        return epoch;
-}
 
 static Blob *encode_head(void) {
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };

@@ -27,6 +27,10 @@ void watch_note(Watch *watch, const LedgerNews *news);
 /* Changes up to `revision` may be told; never tells later ones. */
 void watch_tell(Watch *watch, uint64_t revision);
 
+/* What is known of nodes has changed without a change of the registry (the settings say who is a helper): a new epoch
+ * begins, and every watcher gets a new snapshot. */
+void watch_begin_anew(Watch *watch);
+
 /* Answers a CONTROL_WATCH request; `conn` is a stream from then on, or gets an error answer (too many watchers:
  * CONTROL_E_BUSY; a field is bad: CONTROL_E_MALFORMED). */
 void watch_on_request(Watch *watch, Conn *conn, const ControlRequest *request);
