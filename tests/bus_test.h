@@ -164,6 +164,23 @@ static inline UnitFacts facts_of(const char *type, const char *active, const cha
         return facts;
 }
 
+/* As systemd does: 16 bytes, none before the first start. */
+static inline void append_invocation(sd_bus_message *message, uint64_t invocation) {
+        const uint64_t id[2] = { invocation, UINT64_MAX };
+
+        ck_assert_int_ge(sd_bus_message_open_container(message, 'v', "ay"), 0);
+        ck_assert_int_ge(sd_bus_message_append_array(message, 'y', id, invocation ? sizeof id : 0), 0);
+        ck_assert_int_ge(sd_bus_message_close_container(message), 0);
+}
+
+static inline int answer_invocation(sd_bus_message *call, uint64_t invocation) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *answer = NULL;
+
+        ck_assert_int_ge(sd_bus_message_new_method_return(call, &answer), 0);
+        append_invocation(answer, invocation);
+        return sd_bus_send(NULL, answer, NULL);
+}
+
 /* It says nothing about that by itself. */
 static inline TestUnit *systemd_set(TestSystemd *systemd, const char *name, const char *type, const char *active,
                                     const char *sub, pid_t main_pid) {
@@ -200,6 +217,8 @@ static inline int systemd_answer_get(TestSystemd *systemd, sd_bus_message *call)
                 return sd_bus_reply_method_return(call, "v", "s", unit->facts.active);
         if (strcmp(property, "SubState") == 0 && strcmp(interface, UNIT_INTERFACE) == 0)
                 return sd_bus_reply_method_return(call, "v", "s", unit->facts.sub);
+        if (strcmp(property, "InvocationID") == 0 && strcmp(interface, UNIT_INTERFACE) == 0)
+                return answer_invocation(call, unit->facts.invocation);
         return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_UNKNOWN_PROPERTY, "no %s.%s", interface, property);
 }
 
@@ -303,6 +322,23 @@ static inline void systemd_say_main_pid(TestSystemd *systemd, const char *name, 
         ck_assert_int_ge(sd_bus_message_append(message, "sa{sv}as", SERVICE_INTERFACE, 2, "MainPID", "u",
                                                (uint32_t)main_pid, "Result", "s", "success", 0),
                          0);
+        send_signal(systemd->bus, message, NULL);
+}
+
+static inline void systemd_say_invocation(TestSystemd *systemd, const char *name, uint64_t invocation) {
+        sd_bus_message *message = change_message(systemd->bus, name);
+        TestUnit *unit = systemd_find(systemd, name);
+
+        if (unit)
+                unit->facts.invocation = invocation;
+        ck_assert_int_ge(sd_bus_message_append(message, "s", UNIT_INTERFACE), 0);
+        ck_assert_int_ge(sd_bus_message_open_container(message, 'a', "{sv}"), 0);
+        ck_assert_int_ge(sd_bus_message_open_container(message, 'e', "sv"), 0);
+        ck_assert_int_ge(sd_bus_message_append(message, "s", "InvocationID"), 0);
+        append_invocation(message, invocation);
+        ck_assert_int_ge(sd_bus_message_close_container(message), 0);
+        ck_assert_int_ge(sd_bus_message_close_container(message), 0);
+        ck_assert_int_ge(sd_bus_message_append(message, "as", 0), 0);
         send_signal(systemd->bus, message, NULL);
 }
 

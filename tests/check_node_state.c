@@ -73,17 +73,31 @@ START_TEST(test_a_node_whose_listener_has_closed_is_stopping_whatever_else_is_kn
 END_TEST
 
 /* An application may drain for hours, and one that is awaited is alive. */
-START_TEST(test_a_node_is_going_if_its_listener_is_gone_or_its_unit_is_being_stopped) {
+START_TEST(test_a_node_is_going_if_its_listener_or_its_unit_is) {
         for (NodeAnnounced announced = 0; announced < N_ANNOUNCED; announced++)
                 for (UnitPhase phase = 0; phase < N_PHASES; phase++)
-                        for (int i = 0; i < 4; i++) {
+                        for (int i = 0; i < 8; i++) {
                                 const NodeFacts facts = { .is_listener_gone = i & 1,
-                                                          .is_awaited = i & 2,
+                                                          .is_left_over = i & 2,
+                                                          .is_awaited = i & 4,
                                                           .announced = announced,
                                                           .unit_phase = phase };
 
-                                ck_assert(node_is_going(&facts) == ((i & 1) || phase == UNIT_PHASE_STOPPING));
+                                ck_assert(node_is_going(&facts) == ((i & 3) || phase == UNIT_PHASE_STOPPING));
                         }
+}
+END_TEST
+
+/* It may live on for long: a newcomer waits for it, but it is listed. */
+START_TEST(test_a_node_that_its_unit_has_left_over_is_in_the_state_it_would_be_in_without_that) {
+        for (NodeAnnounced announced = 0; announced < N_ANNOUNCED; announced++)
+                for (UnitPhase phase = 0; phase < N_PHASES; phase++) {
+                        NodeFacts facts = { .is_left_over = true, .announced = announced, .unit_phase = phase };
+
+                        expect_state(&facts, connected[announced][phase]);
+                        facts.is_awaited = true;
+                        expect_state(&facts, awaited[announced][phase]);
+                }
 }
 END_TEST
 
@@ -94,40 +108,42 @@ END_TEST
 static const struct {
         const char *active, *sub;
         UnitPhase notify, other;
+        bool is_over; /* who is still there was left over */
 } words[] = {
-        { "", "", UNIT_PHASE_UNKNOWN, UNIT_PHASE_UNKNOWN },
-        { "inactive", "dead", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
-        { "inactive", "dead-resources-pinned", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
-        { "failed", "failed", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
-        { "failed", "failed-before-auto-restart", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
-        { "maintenance", "cleaning", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
+        { "", "", UNIT_PHASE_UNKNOWN, UNIT_PHASE_UNKNOWN, false },
+        { "inactive", "dead", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, true },
+        { "inactive", "dead-resources-pinned", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, true },
+        { "failed", "failed", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, true },
+        { "failed", "failed-before-auto-restart", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, true },
+        { "maintenance", "cleaning", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, false },
         /* before the main process runs: who is there was left over */
-        { "activating", "condition", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
-        { "activating", "start-pre", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
-        { "activating", "auto-restart", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
-        { "activating", "auto-restart-queued", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
-        { "activating", "start", UNIT_PHASE_STARTING, UNIT_PHASE_PLAIN },
-        { "activating", "start-post", UNIT_PHASE_READY, UNIT_PHASE_PLAIN }, /* READY=1 has come */
-        { "active", "running", UNIT_PHASE_READY, UNIT_PHASE_PLAIN },
-        { "active", "exited", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN }, /* RemainAfterExit=, the main process has ended */
-        { "reloading", "reload", UNIT_PHASE_READY, UNIT_PHASE_PLAIN },
-        { "reloading", "reload-signal", UNIT_PHASE_READY, UNIT_PHASE_PLAIN },
-        { "reloading", "reload-notify", UNIT_PHASE_READY, UNIT_PHASE_PLAIN },
-        { "deactivating", "stop", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING },
-        { "deactivating", "stop-watchdog", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING },
-        { "deactivating", "stop-sigterm", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING },
-        { "deactivating", "stop-sigkill", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING },
-        { "deactivating", "stop-post", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING },
-        { "deactivating", "final-watchdog", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING },
-        { "deactivating", "final-sigterm", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING },
-        { "deactivating", "final-sigkill", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING },
+        { "activating", "condition", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, false },
+        { "activating", "start-pre", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, false },
+        { "activating", "auto-restart", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, true },
+        { "activating", "auto-restart-queued", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, true },
+        { "activating", "start", UNIT_PHASE_STARTING, UNIT_PHASE_PLAIN, false },
+        { "activating", "start-post", UNIT_PHASE_READY, UNIT_PHASE_PLAIN, false }, /* READY=1 has come */
+        { "active", "running", UNIT_PHASE_READY, UNIT_PHASE_PLAIN, false },
+        /* RemainAfterExit=: the main process has ended */
+        { "active", "exited", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, false },
+        { "reloading", "reload", UNIT_PHASE_READY, UNIT_PHASE_PLAIN, false },
+        { "reloading", "reload-signal", UNIT_PHASE_READY, UNIT_PHASE_PLAIN, false },
+        { "reloading", "reload-notify", UNIT_PHASE_READY, UNIT_PHASE_PLAIN, false },
+        { "deactivating", "stop", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING, false },
+        { "deactivating", "stop-watchdog", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING, false },
+        { "deactivating", "stop-sigterm", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING, false },
+        { "deactivating", "stop-sigkill", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING, false },
+        { "deactivating", "stop-post", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING, false },
+        { "deactivating", "final-watchdog", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING, false },
+        { "deactivating", "final-sigterm", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING, false },
+        { "deactivating", "final-sigkill", UNIT_PHASE_STOPPING, UNIT_PHASE_STOPPING, false },
         /* of other kinds of units */
-        { "active", "listening", UNIT_PHASE_READY, UNIT_PHASE_PLAIN },
-        { "active", "mounted", UNIT_PHASE_READY, UNIT_PHASE_PLAIN },
-        { "active", "abandoned", UNIT_PHASE_READY, UNIT_PHASE_PLAIN },
+        { "active", "listening", UNIT_PHASE_READY, UNIT_PHASE_PLAIN, false },
+        { "active", "mounted", UNIT_PHASE_READY, UNIT_PHASE_PLAIN, false },
+        { "active", "abandoned", UNIT_PHASE_READY, UNIT_PHASE_PLAIN, false },
         /* what nobody knows yet */
-        { "refreshing", "refresh", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
-        { "activating", "start-something", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN },
+        { "refreshing", "refresh", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, false },
+        { "activating", "start-something", UNIT_PHASE_PLAIN, UNIT_PHASE_PLAIN, false },
 };
 
 static const struct {
@@ -149,6 +165,12 @@ START_TEST(test_a_phase_follows_from_the_words_of_systemd) {
                         ck_assert_msg(phase == expected, "%s, %s/%s, own %d: %d, not %d", types[i].type,
                                       words[_i].active, words[_i].sub, is_own, (int)phase, (int)expected);
                 }
+}
+END_TEST
+
+START_TEST(test_a_unit_is_over_when_it_has_ended_or_waits_for_its_next_start) {
+        ck_assert_msg(unit_is_over(words[_i].active, words[_i].sub) == words[_i].is_over, "%s/%s", words[_i].active,
+                      words[_i].sub);
 }
 END_TEST
 
@@ -212,11 +234,13 @@ Suite *suite(void) {
 
         tcase_add_test(t, test_the_state_follows_from_the_facts);
         tcase_add_test(t, test_a_node_whose_listener_has_closed_is_stopping_whatever_else_is_known);
-        tcase_add_test(t, test_a_node_is_going_if_its_listener_is_gone_or_its_unit_is_being_stopped);
+        tcase_add_test(t, test_a_node_is_going_if_its_listener_or_its_unit_is);
+        tcase_add_test(t, test_a_node_that_its_unit_has_left_over_is_in_the_state_it_would_be_in_without_that);
         suite_add_tcase(s, t);
 
         t = tcase_create("words");
         tcase_add_loop_test(t, test_a_phase_follows_from_the_words_of_systemd, 0, ELEMENTS(words));
+        tcase_add_loop_test(t, test_a_unit_is_over_when_it_has_ended_or_waits_for_its_next_start, 0, ELEMENTS(words));
         tcase_add_test(t, test_states_are_written_and_read_as_the_same_words);
         tcase_add_test(t, test_announcements_are_written_and_read_as_the_same_words);
         tcase_add_test(t, test_each_source_has_a_word);

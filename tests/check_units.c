@@ -6,6 +6,11 @@
 /* A call that does not wait takes far less, also where a machine is busy. */
 #define AT_ONCE_USEC USEC_PER_SEC
 
+/* What is asked about a service, and about any other unit; and how much at a time. */
+#define N_WORDS 5
+#define N_WORDS_OF_OTHERS 3
+#define N_CALLS_MAX (4 * N_WORDS)
+
 static sd_event *event;
 static TestBus bus;
 static TestSystemd systemd;
@@ -15,11 +20,13 @@ static Units *units;
 
 static char told[256][128]; /* "a.service notify active/running 7" */
 static size_t n_told, n_read;
+static uint64_t told_invocation; /* the last */
 static bool is_inside; /* a function of units.h */
 
 static void on_unit(void *userdata, const char *unit, const UnitFacts *facts) {
         ck_assert_ptr_eq(userdata, &units);
         ck_assert(!is_inside);
+        told_invocation = facts->invocation;
         snprintf(told[n_told % ELEMENTS(told)], sizeof told[0], "%s %s %s/%s %d", unit, facts->type, facts->active,
                  facts->sub, (int)facts->main_pid);
         n_told++;
@@ -139,7 +146,7 @@ START_TEST(test_a_unit_is_told_as_soon_as_all_of_it_is_known) {
         expect_unknown("a.service");
         expect_told("a.service notify active/running 7");
         expect_known("a.service", "notify active/running 7");
-        ck_assert_uint_eq(systemd.n_asked, 4);
+        ck_assert_uint_eq(systemd.n_asked, N_WORDS);
         expect_nothing_told();
 }
 END_TEST
@@ -148,7 +155,7 @@ START_TEST(test_what_is_no_service_has_no_type) {
         systemd_set(&systemd, "session-3.scope", "wrong", "active", "running", 9);
         watch("session-3.scope");
         expect_told("session-3.scope  active/running 0");
-        ck_assert_uint_eq(systemd.n_asked, 2);
+        ck_assert_uint_eq(systemd.n_asked, N_WORDS_OF_OTHERS);
 }
 END_TEST
 
@@ -210,7 +217,7 @@ START_TEST(test_changes_are_told_one_by_one) {
         systemd_say_state(&systemd, "a.service", "inactive", "dead");
         expect_told("a.service notify inactive/dead 0");
         expect_nothing_told();
-        ck_assert_uint_eq(systemd.n_asked, 4 + 4); /* nothing more was asked for */
+        ck_assert_uint_eq(systemd.n_asked, 2 * N_WORDS); /* nothing more was asked for */
 }
 END_TEST
 
@@ -229,6 +236,7 @@ START_TEST(test_what_has_changed_without_a_value_is_asked_for) {
         } said[] = {
                 { UNIT_INTERFACE, "ActiveState", true },    { UNIT_INTERFACE, "SubState", true },
                 { SERVICE_INTERFACE, "Type", true },        { SERVICE_INTERFACE, "MainPID", true },
+                { UNIT_INTERFACE, "InvocationID", true },
                 { UNIT_INTERFACE, "Description", false },   { SERVICE_INTERFACE, "ActiveState", false },
                 { SYSTEMD ".Scope", "ActiveState", false },
         };
@@ -253,27 +261,34 @@ START_TEST(test_the_type_is_asked_for_again_when_a_unit_starts) {
         expect_told("a.service notify activating/start 0");
         systemd_say_state(&systemd, "a.service", "activating", "start-post");
         expect_told("a.service notify activating/start-post 0");
-        ck_assert_uint_eq(systemd.n_asked, 8);
+        ck_assert_uint_eq(systemd.n_asked, 2 * N_WORDS);
+}
+END_TEST
+
+/* Also where it goes through its states too fast to be seen. */
+START_TEST(test_each_start_of_a_unit_is_told_from_the_one_before) {
+        systemd_set(&systemd, "a.service", "notify", "active", "running", 7)->facts.invocation = 17;
+        watch_a();
+        ck_assert_uint_eq(told_invocation, 17);
+        systemd_say_invocation(&systemd, "a.service", 18);
+        expect_told("a.service notify active/running 7");
+        ck_assert_uint_eq(told_invocation, 18);
+        systemd_say_invocation(&systemd, "a.service", 18);
+        expect_nothing_told();
+        systemd_say_invocation(&systemd, "a.service", 0);
+        expect_told("a.service notify active/running 7");
+        ck_assert_uint_eq(told_invocation, 0);
 }
 END_TEST
 
 START_TEST(test_a_change_that_comes_between_the_words_of_an_answer_is_the_newer) {
-        static const struct {
-                size_t n_before; /* words of the answer that come before it */
-                const char *expected;
-        } order[] = {
-                { 1, "a.service notify inactive/dead 7" },
-                { 2, "a.service notify inactive/dead 7" },
-                { 3, "a.service notify inactive/dead 7" },
-        };
-
         systemd.is_mute = true;
         watch("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 4, LONG_USEC));
-        systemd_answer_held(&systemd, order[_i].n_before);
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_WORDS, LONG_USEC));
+        systemd_answer_held(&systemd, (size_t)_i); /* so many of its words */
         systemd_say_state(&systemd, "a.service", "inactive", "dead");
         systemd_answer_held(&systemd, 0);
-        expect_told(order[_i].expected);
+        expect_told("a.service notify inactive/dead 7");
         expect_nothing_told();
 }
 END_TEST
@@ -285,7 +300,7 @@ START_TEST(test_a_change_to_what_is_not_known_yet_is_not_told) {
         for (size_t i = 0; i < ELEMENTS(others); i++)
                 watch(others[i]);
         watch("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 16, LONG_USEC)); /* there is no room for it */
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_CALLS_MAX, LONG_USEC)); /* there is no room for it */
         systemd_say_state(&systemd, "a.service", "deactivating", "stop");
         systemd_answer_held(&systemd, 0);
         for (size_t i = 0; i < ELEMENTS(others); i++) {
@@ -357,7 +372,7 @@ START_TEST(test_a_refresh_that_is_not_answered_ends_after_a_second) {
         watch_a();
         systemd.is_mute = true;
         refresh("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 4, LONG_USEC));
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_WORDS, LONG_USEC));
         pass(event, 900 * USEC_PER_MSEC);
         expect_nothing_told_yet();
         pass(event, 120 * USEC_PER_MSEC);
@@ -376,17 +391,17 @@ START_TEST(test_a_refresh_does_not_make_do_with_what_was_asked_before) {
         watch_a();
         systemd.is_mute = true;
         refresh("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 4, LONG_USEC));
-        systemd_answer_held(&systemd, 4);
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_WORDS, LONG_USEC));
+        systemd_answer_held(&systemd, N_WORDS);
         refresh("a.service");
         refresh("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 4, LONG_USEC));
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_WORDS, LONG_USEC));
         expect_nothing_told_yet();
         systemd_set(&systemd, "a.service", "notify", "deactivating", "stop", 7);
         systemd_answer_held(&systemd, 0);
         expect_told("a.service notify deactivating/stop 7");
         expect_nothing_told();
-        ck_assert_uint_eq(systemd.n_asked, 3 * 4 + 4);
+        ck_assert_uint_eq(systemd.n_asked, 4 * N_WORDS);
 }
 END_TEST
 
@@ -400,9 +415,9 @@ START_TEST(test_a_refresh_comes_before_what_nobody_waits_for) {
                 watch(name);
         }
         refresh("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 16, LONG_USEC));
-        systemd_answer_held(&systemd, 4); /* n0 */
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 16, LONG_USEC));
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_CALLS_MAX, LONG_USEC));
+        systemd_answer_held(&systemd, N_WORDS); /* n0 */
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_CALLS_MAX, LONG_USEC));
         expect_told("n0.service simple inactive/dead 0");
         systemd_answer_held(&systemd, 0);
         expect_told("n1.service simple inactive/dead 0");
@@ -442,7 +457,7 @@ START_TEST(test_a_unit_is_remembered_for_ten_seconds) {
         expect_nothing_told();
         pass(event, 60 * USEC_PER_SEC); /* one that is watched is kept */
         expect_known("a.service", "notify failed/failed 7");
-        ck_assert_uint_eq(systemd.n_asked, 4); /* of sync.service */
+        ck_assert_uint_eq(systemd.n_asked, N_WORDS); /* of sync.service */
 
         unwatch("a.service");
         pass(event, 11 * USEC_PER_SEC);
@@ -456,7 +471,7 @@ START_TEST(test_an_answer_for_a_unit_that_is_forgotten_is_dropped) {
         systemd.is_mute = true;
         watch("a.service");
         watch("b.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 8, LONG_USEC));
+        ck_assert(RUN_UNTIL(event, systemd.n_held == 2 * N_WORDS, LONG_USEC));
         systemd_answer_held(&systemd, 2);
         unwatch("a.service");
         turn(event);
@@ -497,7 +512,7 @@ START_TEST(test_whoever_is_told_may_watch_and_unwatch_and_refresh) {
 END_TEST
 
 /* P6: systemd is not asked about everything at once. */
-START_TEST(test_thousands_of_units_are_asked_about_sixteen_calls_at_a_time) {
+START_TEST(test_thousands_of_units_are_asked_about_four_at_a_time) {
         const unsigned n = 3000;
         char name[32];
 
@@ -506,13 +521,13 @@ START_TEST(test_thousands_of_units_are_asked_about_sixteen_calls_at_a_time) {
                 snprintf(name, sizeof name, "n%u.service", i * 7919 % n);
                 watch(name);
         }
-        ck_assert(RUN_UNTIL(event, systemd.n_held >= 16, LONG_USEC));
+        ck_assert(RUN_UNTIL(event, systemd.n_held >= N_CALLS_MAX, LONG_USEC));
         run_for(event, 20 * USEC_PER_MSEC);
-        ck_assert_uint_eq(systemd.n_held, 16);
+        ck_assert_uint_eq(systemd.n_held, N_CALLS_MAX);
         systemd_answer_held(&systemd, 0);
         ck_assert(RUN_UNTIL(event, n_told - n_read == n, LONG_USEC));
         n_read = n_told;
-        ck_assert_uint_eq(systemd.n_asked, 4 * n);
+        ck_assert_uint_eq(systemd.n_asked, N_WORDS * n);
         for (unsigned i = 0; i < n; i++) {
                 snprintf(name, sizeof name, "n%u.service", i);
                 expect_known(name, "simple inactive/dead 0");
@@ -609,7 +624,7 @@ START_TEST(test_a_bus_that_is_away_for_a_moment_changes_nothing) {
         systemd.n_asked = 0;
         pass(event, USEC_PER_SEC + 100 * USEC_PER_MSEC);
         expect_connected();
-        ck_assert(RUN_UNTIL(event, systemd.n_asked == 8, LONG_USEC)); /* both units, afresh */
+        ck_assert(RUN_UNTIL(event, systemd.n_asked == 2 * N_WORDS, LONG_USEC)); /* both units, afresh */
         expect_nothing_told();
 
         /* and changes are told again */
@@ -660,7 +675,7 @@ START_TEST(test_a_refresh_ends_also_when_the_bus_goes) {
         watch_a();
         systemd.is_mute = true;
         refresh("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 4, LONG_USEC));
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_WORDS, LONG_USEC));
         bus_kill(&bus);
         expect_disconnected();
         pass(event, USEC_PER_SEC + 20 * USEC_PER_MSEC);
@@ -699,7 +714,7 @@ START_TEST(test_a_systemd_that_leaves_while_it_is_asked_is_waited_for) {
         watch_a();
         systemd.is_mute = true;
         refresh("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 4, LONG_USEC));
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_WORDS, LONG_USEC));
         systemd_leave(&systemd);
         expect_disconnected();
         systemd.is_mute = false;
@@ -717,7 +732,7 @@ START_TEST(test_a_systemd_that_is_silent_is_asked_afresh_when_it_speaks) {
         watch_a();
         systemd.is_mute = true;
         refresh("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 4, LONG_USEC));
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_WORDS, LONG_USEC));
         pass(event, USEC_PER_SEC + 20 * USEC_PER_MSEC);
         expect_told("a.service notify active/running 7");
         pass(event, 8 * USEC_PER_SEC);
@@ -742,7 +757,7 @@ START_TEST(test_a_connection_on_which_nothing_comes_is_made_anew) {
         strcpy(former, systemd.client);
         systemd.is_mute = true;
         refresh("a.service");
-        ck_assert(RUN_UNTIL(event, systemd.n_held == 4, LONG_USEC));
+        ck_assert(RUN_UNTIL(event, systemd.n_held == N_WORDS, LONG_USEC));
         pass(event, 11 * USEC_PER_SEC);
         ck_assert(RUN_UNTIL(event, systemd.n_subscribed == 2, LONG_USEC));
         pass(event, 31 * USEC_PER_SEC); /* given up */
@@ -860,9 +875,10 @@ Suite *suite(void) {
         tcase_add_test(t, test_of_what_nobody_watches_nothing_is_known_or_told);
         tcase_add_test(t, test_changes_are_told_one_by_one);
         tcase_add_test(t, test_what_is_as_it_was_is_not_told);
-        tcase_add_loop_test(t, test_what_has_changed_without_a_value_is_asked_for, 0, 7);
+        tcase_add_loop_test(t, test_what_has_changed_without_a_value_is_asked_for, 0, 8);
         tcase_add_test(t, test_the_type_is_asked_for_again_when_a_unit_starts);
-        tcase_add_loop_test(t, test_a_change_that_comes_between_the_words_of_an_answer_is_the_newer, 0, 3);
+        tcase_add_test(t, test_each_start_of_a_unit_is_told_from_the_one_before);
+        tcase_add_loop_test(t, test_a_change_that_comes_between_the_words_of_an_answer_is_the_newer, 1, N_WORDS);
         tcase_add_test(t, test_a_change_to_what_is_not_known_yet_is_not_told);
         tcase_add_test(t, test_a_signal_that_is_not_systemds_is_not_believed);
         tcase_add_test(t, test_a_message_that_is_no_change_harms_nobody);
@@ -874,7 +890,7 @@ Suite *suite(void) {
         tcase_add_test(t, test_a_unit_is_remembered_for_ten_seconds);
         tcase_add_test(t, test_an_answer_for_a_unit_that_is_forgotten_is_dropped);
         tcase_add_test(t, test_whoever_is_told_may_watch_and_unwatch_and_refresh);
-        tcase_add_test(t, test_thousands_of_units_are_asked_about_sixteen_calls_at_a_time);
+        tcase_add_test(t, test_thousands_of_units_are_asked_about_four_at_a_time);
         tcase_add_test(t, test_a_bus_that_is_away_for_a_moment_changes_nothing);
         tcase_add_test(t, test_what_has_changed_while_the_bus_was_away_is_told);
         tcase_add_test(t, test_when_the_bus_stays_away_nothing_is_known);

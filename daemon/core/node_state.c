@@ -66,9 +66,10 @@ UnitPhase unit_phase_from_words(const char *type, const char *active, const char
                                                                             : UNIT_PHASE_PLAIN;
 }
 
+/* Newer ones also say "auto-restart-queued". */
 bool unit_is_over(const char *active, const char *sub) {
         return strcmp(active, "inactive") == 0 || strcmp(active, "failed") == 0 ||
-               (strcmp(active, "activating") == 0 && strcmp(sub, "auto-restart") == 0);
+               (strcmp(active, "activating") == 0 && strncmp(sub, "auto-restart", strlen("auto-restart")) == 0);
 }
 
 static const char *const state_words[_NODE_STATE_N] = {

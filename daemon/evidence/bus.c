@@ -2,7 +2,8 @@
 /*
  * Knows sd-bus, and who systemd is on it. Does not know who is interested in which unit.
  *
- * Calls of Get for four words cost PID 1 a quarter of what GetAll for both interfaces does (70 and 280 us).
+ * Each word is asked for by a Get of its own, which costs PID 1 less than GetAll of both interfaces: some 20 us a
+ * word, against 280 us.
  *
  * The traps: the bus lets any user send any signal to anybody, and sd-bus takes a unique name for whatever
  * well-known name a match asks for. So a signal counts only if it comes from the unique name that the bus
