@@ -52,8 +52,8 @@ START_TEST(test_a_twin_is_who_could_have_been_mistaken_for_the_other) {
         a = enter(registry, "a", "127.0.0.1", &twins[_i].a);
         b = enter(registry, "a", "127.0.0.2", &twins[_i].b);
         enter(registry, "other", "127.0.0.3", &twins[_i].b);
-        ck_assert_ptr_eq(twins_find_connected(registry, a), twins[_i].is_connected_twin ? b : NULL);
-        ck_assert_ptr_eq(twins_find_awaited(registry, a), twins[_i].is_awaited_twin ? b : NULL);
+        ck_assert_ptr_eq(twins_next(registry, a, true, NULL), twins[_i].is_connected_twin ? b : NULL);
+        ck_assert_ptr_eq(twins_next(registry, a, false, NULL), twins[_i].is_awaited_twin ? b : NULL);
         registry_free(registry);
 }
 END_TEST
@@ -64,8 +64,35 @@ START_TEST(test_nobody_is_his_own_twin) {
 
         ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }), 0);
         a = enter(registry, "a", "*", &twins[0].a);
-        ck_assert_ptr_null(twins_find_connected(registry, a));
-        ck_assert_ptr_null(twins_find_awaited(registry, a));
+        ck_assert_ptr_null(twins_next(registry, a, true, NULL));
+        ck_assert_ptr_null(twins_next(registry, a, false, NULL));
+        registry_free(registry);
+}
+END_TEST
+
+START_TEST(test_all_twins_are_stepped_through) {
+        static const Twin others[] = { { 1, 1000, 7, 12, false }, { 1, 1000, 7, 13, true }, { 2, 1000, 7, 14, false },
+                                       { 1, 1000, 7, 15, false }, { 1, 1000, 7, 16, true } };
+        Registry *registry;
+        Node *a, *twin = NULL, *nodes[ELEMENTS(others)];
+        char address[16];
+
+        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }), 0);
+        a = enter(registry, "a", "127.0.0.3", &twins[0].a);
+        for (size_t i = 0; i < ELEMENTS(others); i++) {
+                snprintf(address, sizeof address, "127.0.0.%zu", i < 2 ? i + 1 : i + 2);
+                nodes[i] = enter(registry, "a", address, others + i);
+        }
+        twin = twins_next(registry, a, true, twin);
+        ck_assert_ptr_eq(twin, nodes[0]);
+        twin = twins_next(registry, a, true, twin);
+        ck_assert_ptr_eq(twin, nodes[3]);
+        ck_assert_ptr_null(twins_next(registry, a, true, twin));
+        twin = twins_next(registry, a, false, NULL);
+        ck_assert_ptr_eq(twin, nodes[1]);
+        twin = twins_next(registry, a, false, twin);
+        ck_assert_ptr_eq(twin, nodes[4]);
+        ck_assert_ptr_null(twins_next(registry, a, false, twin));
         registry_free(registry);
 }
 END_TEST
@@ -288,6 +315,7 @@ Suite *suite(void) {
 
         tcase_add_loop_test(tcase, test_a_twin_is_who_could_have_been_mistaken_for_the_other, 0, ELEMENTS(twins));
         tcase_add_test(tcase, test_nobody_is_his_own_twin);
+        tcase_add_test(tcase, test_all_twins_are_stepped_through);
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("pairs");
