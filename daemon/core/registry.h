@@ -51,6 +51,7 @@ typedef struct Event {
         NodeListener listener;
         const char *unit; /* or NULL; copied */
         bool is_unit_own;
+        bool is_unit_late; /* `unit` is NULL because there was no time to look for it: it can be asked for again */
         void *connection;
         int connection_fd;
 

@@ -21,6 +21,9 @@
 /* How long a newcomer waits for systemd's word on whether the holder is being stopped. */
 #define ASK_PATIENCE_USEC (250 * USEC_PER_MSEC)
 
+/* When a newcomer's unit is looked for again that could not be found in time. */
+#define UNIT_RETRY_USEC (200 * USEC_PER_MSEC)
+
 struct Registrar {
         RegistrarParts parts;
         const uint64_t *hold_usec;
@@ -136,13 +139,19 @@ static void registrar_accept(Registrar *registrar, Conn *conn, const NodeInfo *i
 
 /* P4: the holder is going, or it is to be asked of systemd whether it is: until when the newcomer waits
  * (CLOCK_MONOTONIC). 0: he does not. `turn` NULL: he has just come. */
-static uint64_t registrar_patience(Registrar *registrar, const Reply *reply, const HeldTurn *turn) {
+static uint64_t registrar_patience(Registrar *registrar, const Event *event, const Reply *reply,
+                                   const HeldTurn *turn) {
         UnitStates *unit_states = registrar->parts.unit_states;
         uint64_t hold = *registrar->hold_usec, now = now_usec(CLOCK_MONOTONIC);
         uint64_t since = turn ? turn->since_usec : now, until = since + hold;
         bool is_asked;
 
-        if (reply->refusal != REFUSAL_NAME_TAKEN || hold == 0 || now >= until)
+        if (hold == 0 || now >= until)
+                return 0;
+        /* Whom a name is reserved for must not be refused because his unit was not looked for in time. */
+        if (reply->refusal == REFUSAL_NAME_RESERVED && event->is_unit_late)
+                return min_u64(until, now + UNIT_RETRY_USEC);
+        if (reply->refusal != REFUSAL_NAME_TAKEN)
                 return 0;
         if (reply->is_holder_going)
                 return until;
@@ -161,23 +170,22 @@ static void log_held(const NodeInfo *info, const Reply *reply) {
         char name[512];
 
         log_printable(info->name, info->n_name, name, sizeof name);
-        if (reply->is_holder_going)
-                log_event(LOG_INFO, LOG_EVENT_NAME_HELD, &fields,
-                          "%s at port %u waits: the name's holder at port %u (unit %s) is going", name, info->port,
-                          reply->holder->info.port, reply->holder->unit ? reply->holder->unit : "unknown");
+        log_event(LOG_INFO, LOG_EVENT_NAME_HELD, &fields,
+                  "%s at port %u waits: the name's holder at port %u (unit %s) is going", name, info->port,
+                  reply->holder->info.port, reply->holder->unit ? reply->holder->unit : "unknown");
 }
 
 /* True if the newcomer waits, until `*ret_until`. */
-static bool registrar_holds(Registrar *registrar, Conn *conn, const NodeInfo *info, const Reply *reply,
+static bool registrar_holds(Registrar *registrar, Conn *conn, const Event *event, const Reply *reply,
                          const HeldTurn *turn, uint64_t *ret_until) {
-        uint64_t until = registrar_patience(registrar, reply, turn);
+        uint64_t until = registrar_patience(registrar, event, reply, turn);
 
         if (until == 0)
                 return false;
-        if (!turn && held_add(registrar->held, conn, info, until) < 0)
+        if (!turn && held_add(registrar->held, conn, &event->info, until) < 0)
                 return false;
-        if (!turn || (turn->n_turns == 0 && reply->is_holder_going))
-                log_held(info, reply);
+        if (reply->is_holder_going && (!turn || turn->n_turns == 0))
+                log_held(&event->info, reply);
         if (!turn)
                 registrar->parts.counters->n_held++;
         *ret_until = until;
@@ -207,7 +215,7 @@ static uint64_t registrar_register(Registrar *registrar, Conn *conn, const NodeI
                 conn_finish(conn);
         } else if (reply.refusal == REFUSAL_NONE)
                 registrar_accept(registrar, conn, info, &reply);
-        else if (!registrar_holds(registrar, conn, info, &reply, turn, &until)) {
+        else if (!registrar_holds(registrar, conn, &event, &reply, turn, &until)) {
                 registrar_remember_refusal(registrar, &event, &reply);
                 registrar_refuse(registrar, conn, &event, &reply);
         }

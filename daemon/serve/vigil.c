@@ -460,6 +460,7 @@ static void vigil_settle_name(Vigil *vigil, const NodeInfo *info) {
 void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         const struct sockaddr *local = conn_local(conn);
         SocketFacts facts;
+        int r;
 
         event->peer = (NodePeer){ .uid = NODE_UID_UNKNOWN };
         event->listener = (NodeListener){ 0 };
@@ -471,9 +472,12 @@ void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         event->peer = (NodePeer){ .uid = facts.uid, .cgroup_id = facts.cgroup_id };
         if (vigil_match_listener(vigil, &event->info, &event->peer, facts.ipv6, &event->listener) < 0)
                 event->listener = (NodeListener){ 0 };
-        if (vigil->cgroups && facts.cgroup_id != 0 &&
-            cgroups_find_unit(vigil->cgroups, facts.cgroup_id, &event->unit, &event->is_unit_own) < 0)
+        if (!vigil->cgroups || facts.cgroup_id == 0)
+                return;
+        r = cgroups_find_unit(vigil->cgroups, facts.cgroup_id, &event->unit, &event->is_unit_own);
+        if (r < 0)
                 event->unit = NULL;
+        event->is_unit_late = r == -EAGAIN;
 }
 
 /* True if the registry is not as it was, and what stands in the way must be looked for anew. */
