@@ -380,6 +380,7 @@ START_TEST(test_those_who_still_wait_at_the_end_are_left_to_their_connections) {
 
                 ck_assert(hear(fds[i], &heard));
                 ck_assert_uint_eq(heard.n_data, 0);
+                heard_done(&heard);
                 close(fds[i]);
         }
         ck_assert_ptr_null(held_free(NULL));

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lib.epmd_client import receive_all
-from lib.process import build_directory, built
+from lib.process import build_directory, built, die_with_parent
 
 HERE = Path(__file__).resolve().parent
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -125,6 +125,28 @@ def assert_intact(path):
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
 
 
+# --- its disk -------------------------------------------------------------------------------------
+
+
+class SickDisk:
+    """A daemon whose registry file does as the rules of preload_disk.c say, from when they are set."""
+
+    def __init__(self, daemon):
+        self.control = daemon.directory / "rules"
+        library = compiled(HERE.parent / "preload_disk.c", "-shared", "-fPIC", "-ldl")
+        env = {"LD_PRELOAD": library, "PRELOAD_DISK_MATCH": "registry.db", "PRELOAD_DISK_CONTROL": self.control}
+        env["ASAN_OPTIONS"] = "verify_asan_link_order=0"
+        daemon.env.update(env)
+
+    def set(self, *rules):
+        new = self.control.with_name("rules.new")
+        new.write_text("\n".join(rules) + "\n")
+        new.rename(self.control)
+
+    def heal(self):
+        self.control.unlink()
+
+
 # --- connections ----------------------------------------------------------------------------------
 
 
@@ -171,3 +193,48 @@ def compiled(source, *flags):
             subprocess.run([*gcc, "-o", fresh, source, *flags], check=True, timeout=60)
             fresh.replace(target)
     return str(target)
+
+
+# --- other users ----------------------------------------------------------------------------------
+
+# Connects, sends what it is given, prints every byte of the answer in hex, or keeps the connection until its stdin
+# ends ("hold": after so many bytes).
+_AS_ANOTHER = """
+import socket, sys
+address, data, hold = eval(sys.argv[1]), bytes.fromhex(sys.argv[2]), int(sys.argv[3])
+sock = socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
+sock.settimeout(20)
+sock.connect(address)
+sock.sendall(data)
+got = b""
+while (not hold or len(got) < hold) and (piece := sock.recv(65536)):
+    got += piece
+print(got.hex(), flush=True)
+if hold:
+    sys.stdin.read()
+"""
+
+
+def _as_user(uid, address, data, hold=0):
+    argv = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", "--", "/usr/bin/python3", "-c", _AS_ANOTHER]
+    address = address if isinstance(address, tuple) else str(address)
+    return [*argv, repr(address), data.hex(), str(hold)]
+
+
+def ask_as(uid, address, data):
+    """Every byte of the answer to `data`, sent by another user to a path or (host, port). Needs root."""
+    argv = _as_user(uid, address, data)
+    return bytes.fromhex(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30, cwd="/").stdout)
+
+
+@contextlib.contextmanager
+def registered_as(uid, daemon, data):
+    """A registration of another user, who lives until the end; the bytes of the answer (6 of them). Needs root."""
+    process = subprocess.Popen(_as_user(uid, (daemon.host, daemon.port), data, 6), stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True, cwd="/", preexec_fn=die_with_parent())  # fmt: skip
+    try:
+        yield bytes.fromhex(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.wait(20)
+        process.stdout.close()

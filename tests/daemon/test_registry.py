@@ -19,6 +19,7 @@ import pytest
 
 from daemon.helpers import (
     HERE,
+    SickDisk,
     assert_intact,
     closing_all,
     compiled,
@@ -954,25 +955,6 @@ def test_disk_that_becomes_read_only():
         disk.remount("rw")
         wait_healthy(daemon)
         assert sorted(disk.sql("SELECT name, state FROM nodes")) == ["a|awaited", "b|up"]
-
-
-class SickDisk:
-    """A daemon whose registry file does as the rules of preload_disk.c say, from when they are set."""
-
-    def __init__(self, daemon):
-        self.control = daemon.directory / "rules"
-        library = compiled(HERE.parent / "preload_disk.c", "-shared", "-fPIC", "-ldl")
-        env = {"LD_PRELOAD": library, "PRELOAD_DISK_MATCH": "registry.db", "PRELOAD_DISK_CONTROL": self.control}
-        env["ASAN_OPTIONS"] = "verify_asan_link_order=0"
-        daemon.env.update(env)
-
-    def set(self, *rules):
-        new = self.control.with_name("rules.new")
-        new.write_text("\n".join(rules) + "\n")
-        new.rename(self.control)
-
-    def heal(self):
-        self.control.unlink()
 
 
 @pytest.fixture
