@@ -39,7 +39,9 @@ static void put_owner(ControlBuffer *buffer, const Node *node) {
 static void put_state(ControlBuffer *buffer, const Node *node) {
         put_string(buffer, CONTROL_TAG_STATE, node_state_to_string(node->state));
         put_string(buffer, CONTROL_TAG_STATE_SOURCE, node_source_to_string(node->state_source));
-        control_put_u64(buffer, CONTROL_TAG_STATE_SINCE, node->state_since_usec);
+        /* History does not keep it. */
+        if (node->state_since_usec != 0)
+                control_put_u64(buffer, CONTROL_TAG_STATE_SINCE, node->state_since_usec);
         if (node->facts.is_awaited)
                 control_put_u8(buffer, CONTROL_TAG_AWAITED, 1);
         if (node->is_helper)
