@@ -20,7 +20,7 @@
 #include "core/creation.h"
 #include "herald.h"
 #include "log.h"
-#include "reload.h"
+#include "config/reload.h"
 #include "serve/acceptor.h"
 #include "serve/conn.h"
 #include "serve/inquiry.h"

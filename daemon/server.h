@@ -2,7 +2,7 @@
 /* The daemon as a whole: builds its parts, runs the loop, takes it all down again. */
 #pragma once
 
-#include "config.h"
+#include "config/config.h"
 
 typedef struct Server Server;
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "check_main.h"
-#include "config.h"
+#include "config/config.h"
 
 #define MAX_WORDS 12
 #define NOBODY ((uid_t)65534)

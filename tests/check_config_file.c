@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "check_main.h"
-#include "config_load.h"
+#include "config/config_load.h"
 
 static char directory[64], main_path[96];
 

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "check_main.h"
-#include "reload.h"
+#include "config/reload.h"
 
 typedef struct Desk {
         char path[64];

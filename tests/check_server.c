@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "config.h"
+#include "config/config.h"
 #include "loop_test.h"
 #include "server.h"
 

@@ -6,7 +6,7 @@
  * The trap: a word that is not understood must change nothing, above all not open what is closed (P7).
  */
 
-#include "settings.h"
+#include "config/settings.h"
 
 #include <assert.h>
 #include <errno.h>

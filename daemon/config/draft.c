@@ -7,12 +7,12 @@
  * It is left out whole, and told.
  */
 
-#include "draft.h"
+#include "config/draft.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "owners.h"
+#include "config/owners.h"
 
 #define SEPARATORS " ,\t"
 

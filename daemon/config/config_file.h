@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-#include "draft.h"
-#include "problems.h"
+#include "config/draft.h"
+#include "config/problems.h"
 
 /* Bytes of a line, without its end: what every build of inih takes. Comments may be longer. */
 #define CONFIG_FILE_LINE_MAX 190

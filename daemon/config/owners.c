@@ -6,7 +6,7 @@
  * exist, and must not lock the real one out.
  */
 
-#include "owners.h"
+#include "config/owners.h"
 
 #include <errno.h>
 #include <pwd.h>

@@ -6,10 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "config_load.h"
+#include "config/config_load.h"
 #include "log.h"
 #include "serve/sockets.h"
-#include "settings.h"
+#include "config/settings.h"
 
 typedef enum StateMode {
         STATE_DEFAULT,  /* where the environment says; memory only if it is in use or nowhere */

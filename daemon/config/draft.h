@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "problems.h"
-#include "settings.h"
+#include "config/problems.h"
+#include "config/settings.h"
 
 typedef struct DraftText {
         char *words;     /* separated by single spaces; owned; NULL: nothing was said. "" is an empty list; for what

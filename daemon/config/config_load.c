@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Knows what counts more than what. Does not know who needs it, or whether errors matter to him. */
 
-#include "config_load.h"
+#include "config/config_load.h"
 
 #include <string.h>
 

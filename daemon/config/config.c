@@ -7,7 +7,7 @@
  * taken for something else. And a service must not end for it: a restart would find the same value.
  */
 
-#include "config.h"
+#include "config/config.h"
 
 #include <assert.h>
 #include <getopt.h>

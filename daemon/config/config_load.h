@@ -2,9 +2,9 @@
 /* From what the command line and the files say to the settings that are in force. */
 #pragma once
 
-#include "config_file.h"
-#include "draft.h"
-#include "problems.h"
+#include "config/config_file.h"
+#include "config/draft.h"
+#include "config/problems.h"
 #include "util.h"
 
 /* Where settings come from, beside what is built in: files, then options, which count more. */

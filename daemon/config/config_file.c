@@ -7,7 +7,7 @@
  * above. So each line is looked at here before inih sees it, one at a time; what it must not see it is not shown.
  */
 
-#include "config_file.h"
+#include "config/config_file.h"
 
 #include <ctype.h>
 #include <dirent.h>

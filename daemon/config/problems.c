@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Knows how many sentences are enough. Does not know who reads them. */
 
-#include "problems.h"
+#include "config/problems.h"
 
 #include <stdarg.h>
 #include <stdio.h>

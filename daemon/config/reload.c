@@ -8,7 +8,7 @@
  * and frees what nobody takes any more.
  */
 
-#include "reload.h"
+#include "config/reload.h"
 
 #include <errno.h>
 #include <fcntl.h>
