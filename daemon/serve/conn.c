@@ -391,7 +391,8 @@ static void conn_keep_input(Conn *conn, size_t n_data) {
         conn_park(conn, EPOLLIN);
 }
 
-void conn_forget_input(Conn *conn) {
+/* Not before its handler is done with it: what the handler knows of the client borrows from the request. */
+static void conn_forget_input(Conn *conn) {
         free(conn->in);
         conn->in = NULL;
         conn->n_in = 0;
@@ -434,6 +435,7 @@ static void conn_read(Conn *conn) {
                 break;
         case WIRE_FRAME_COMPLETE:
                 conns->handler.on_request(conns->handler.userdata, conn, body, n_body);
+                conn_forget_input(conn);
                 break;
         }
 }

@@ -64,7 +64,6 @@ static void conn_begin_answer(Conn *conn) {
         Conns *conns = conn->conns;
         bool is_delayed = conns->options.delay_write_sec > 0;
 
-        conn_forget_input(conn);
         conn->began_usec = conn->active_usec = conns_now(conns);
         conn_set_state(conn, is_delayed ? CONN_DELAYED : CONN_ANSWERING);
         if (is_delayed)

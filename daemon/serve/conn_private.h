@@ -85,8 +85,6 @@ void conn_park(Conn *conn, uint32_t events);
 /* Sees to it that the connection is looked at again by its deadline. 0 or negative errno. */
 int conn_arm_timer(Conn *conn);
 uint64_t conns_now(Conns *conns);
-/* What was read of its request is not needed any more. */
-void conn_forget_input(Conn *conn);
 /* True if there is something to be read: the end, an error, or a byte that should not be there. */
 bool conn_has_something_to_say(const Conn *conn);
 /* A connection in `state`, on its list, not watched. Takes `*fd` on success; NULL on ENOMEM. */

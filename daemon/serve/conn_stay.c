@@ -54,7 +54,6 @@ int conn_stream_begin(Conn *conn, const ConnStream *stream) {
         r = conn_enter_state(conn, CONN_STREAMING, EPOLLIN);
         if (r < 0)
                 return r;
-        conn_forget_input(conn);
         conn->stream = *stream;
         return 0;
 }
@@ -130,7 +129,6 @@ int conn_register(Conn *conn, Node *node, const void *answer, size_t n_answer) {
         r = conn_enter_state(conn, CONN_REGISTERED, EPOLLIN);
         if (r < 0)
                 return r;
-        conn_forget_input(conn);
         conn->node = node;
         memcpy(conn->head, answer, n_answer);
         conn->n_head = (uint8_t)n_answer;
