@@ -327,6 +327,7 @@ def test_a_disk_that_hangs_is_waited_for_for_some_seconds(sick):
 def test_a_disk_that_answers_in_time_is_waited_for(sick):
     daemon, disk = sick
     pass_by(daemon, "a")
+    wait_for(lambda: query(daemon.state, "SELECT count(*) FROM history") == [(1,)], "it to be written")
     with daemon.client.connect() as sock:
         disk.set("write hang", "sync hang")
         with ControlClient(daemon.control).open("HISTORY", NAME="a") as before:
