@@ -437,7 +437,6 @@ START_TEST(test_a_unit_is_watched_until_the_last_has_left) {
         systemd_say_state(&systemd, "a.service", "deactivating", "stop");
         expect_told("a.service notify deactivating/stop 7");
         unwatch("a.service");
-        expect_unknown("a.service");
         ck_assert_int_eq(units_refresh(units, "a.service"), -ENOENT);
         systemd_say_state(&systemd, "a.service", "inactive", "dead");
         expect_nothing_told();
@@ -448,9 +447,11 @@ END_TEST
 START_TEST(test_a_unit_is_remembered_for_ten_seconds) {
         watch_a();
         unwatch("a.service");
+        expect_known("a.service", "notify active/running 7");
         systemd_say_state(&systemd, "a.service", "failed", "failed");
         expect_nothing_told();
         pass(event, 9 * USEC_PER_SEC);
+        expect_known("a.service", "notify failed/failed 7"); /* a newcomer begins with it */
         systemd.n_asked = 0;
         watch("a.service");
         expect_known("a.service", "notify failed/failed 7"); /* it was followed */
@@ -461,9 +462,26 @@ START_TEST(test_a_unit_is_remembered_for_ten_seconds) {
 
         unwatch("a.service");
         pass(event, 11 * USEC_PER_SEC);
+        expect_unknown("a.service");
         watch("a.service");
         expect_unknown("a.service");
         expect_told("a.service notify failed/failed 7");
+}
+END_TEST
+
+START_TEST(test_which_start_it_is_is_not_known_of_a_unit_that_is_only_remembered) {
+        UnitFacts facts;
+
+        systemd_set(&systemd, "a.service", "notify", "active", "running", 7)->facts.invocation = 17;
+        watch_a();
+        ck_assert(units_get(units, "a.service", &facts));
+        ck_assert_uint_eq(facts.invocation, 17);
+        unwatch("a.service");
+        ck_assert(units_get(units, "a.service", &facts));
+        ck_assert_uint_eq(facts.invocation, 0);
+        watch("a.service");
+        ck_assert(units_get(units, "a.service", &facts));
+        ck_assert_uint_eq(facts.invocation, 17);
 }
 END_TEST
 
@@ -888,6 +906,7 @@ Suite *suite(void) {
         tcase_add_test(t, test_a_refresh_comes_before_what_nobody_waits_for);
         tcase_add_test(t, test_a_unit_is_watched_until_the_last_has_left);
         tcase_add_test(t, test_a_unit_is_remembered_for_ten_seconds);
+        tcase_add_test(t, test_which_start_it_is_is_not_known_of_a_unit_that_is_only_remembered);
         tcase_add_test(t, test_an_answer_for_a_unit_that_is_forgotten_is_dropped);
         tcase_add_test(t, test_whoever_is_told_may_watch_and_unwatch_and_refresh);
         tcase_add_test(t, test_thousands_of_units_are_asked_about_four_at_a_time);

@@ -391,12 +391,16 @@ static Unit *units_find_watched(const Units *units, const char *name) {
         return unit && unit->n_watches > 0 ? unit : NULL;
 }
 
+/* The word that one which nobody watched has been started anew may still be under way. Which start a newcomer in it is
+ * of, is therefore for the next word to say: taken for one of the start before, it would be held for a left-over. */
 bool units_get(const Units *units, const char *name, UnitFacts *ret) {
-        const Unit *unit = units_find_watched(units, name);
+        const Unit *unit = units_find(units, name);
 
         if (!unit || !unit->known.active[0])
                 return false;
         *ret = unit->known;
+        if (unit->n_watches == 0)
+                ret->invocation = 0;
         return true;
 }
 

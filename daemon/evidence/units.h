@@ -38,10 +38,12 @@ Units *units_free(Units *units);
 DEFINE_CLEANUP(Units *, units_free)
 
 /* Follows a unit from now on; as many calls of units_unwatch() end that (it is remembered for some seconds
- * more, so that nodes which come and go in one unit do not touch PID 1). 0 or -ENOMEM. */
+ * more, so that nodes which come and go in one unit do not touch PID 1: on_unit() does not follow for one
+ * that was remembered, ask units_get() first). 0 or -ENOMEM. */
 int units_watch(Units *units, const char *unit);
 void units_unwatch(Units *units, const char *unit);
-/* What is known now. False: it is not watched, or nothing is known. */
+/* What is known now, also of a unit that is remembered only; of such a one without the invocation. False: it is
+ * neither watched nor remembered, or nothing is known. */
 bool units_get(const Units *units, const char *unit, UnitFacts *ret);
 /* Asks systemd afresh; on_unit() follows with the answer, or with what is known if none comes within 1 s. 0;
  * -ENOTCONN: no bus, nothing follows; -ENOENT: it is not watched. */

@@ -94,6 +94,46 @@ def test_of_a_plain_service_nothing_but_stopping_is_known(machine, type):
         wait_told(machine, "plain", "stopping", "unit")
 
 
+def pid_told(machine, name):
+    return next(node["unit_pid"] for node in json.loads(machine.output("rollcall", "names", "--json")) if node["name"] == name)
+
+
+def test_a_service_that_is_started_anew_is_known_as_well(machine):
+    """Within the seconds in which its unit is still remembered, and with a word that comes before the node does."""
+    with unit(machine, "anew", "--ready-when", "/opt/anew.ready") as node:
+        for _ in range(3):
+            node.begin_start()
+            wait_told(machine, "anew", "starting", "unit")
+            wait_for(lambda: pid_told(machine, "anew") == machine.main_pid(node.unit), "its process")
+            machine.write("/opt/anew.ready", "")
+            wait_told(machine, "anew", "ready", "unit")
+            machine.run("systemctl", "stop", node.unit)
+            (machine.root / "opt/anew.ready").unlink()
+
+
+def test_a_node_that_registers_again_in_a_service_that_stays_is_ready_at_once(machine):
+    """systemd has nothing new to say of it."""
+    with unit(machine, "stays", properties=["NotifyAccess=all"]) as node:
+        path = machine.root / f"etc/systemd/system/{node.unit}"
+        command = " ".join([*PYTHON, "-m", "lib.light_node stays"])
+        machine.write("/opt/stays", f"#!/bin/bash\nwhile true; do {command}; done\n")
+        machine.run("chmod", "+x", "/opt/stays")
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("ExecStart")) + "ExecStart=/opt/stays\n")
+        machine.run("systemctl", "daemon-reload")
+        node.start()
+        wait_told(machine, "stays", "ready", "unit")
+        port = machine.client.port_please("stays").port
+        machine.run("pkill", "-KILL", "-P", machine.main_pid(node.unit))
+
+        def is_another():
+            found = machine.client.port_please("stays")
+            return found and found.port != port
+
+        wait_for(is_another, "the next one")
+        wait_told(machine, "stays", "ready", "unit")
+        assert pid_told(machine, "stays") == machine.main_pid(node.unit)
+
+
 def test_a_real_node_is_ready_when_it_says_so(machine):
     flags = f"-noinput -sname real@{machine.name} -setcookie {COOKIE}"
     say = 'filelib:is_file("/opt/real.ready") orelse timer:sleep(10)'
