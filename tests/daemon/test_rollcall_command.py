@@ -456,11 +456,26 @@ COMPLETIONS = {
 }
 
 
-@pytest.mark.parametrize("line", COMPLETIONS)
-def test_the_shell_completes(daemon, line):
+def completions(daemon, line):
     script = ('. "$0"; read -ra COMP_WORDS <<<"$1"; [[ $1 != *" " ]] || COMP_WORDS+=(""); COMP_CWORD=$((${#COMP_WORDS[@]} - 1));'
               '_rollcall; printf "%s\\n" "${COMPREPLY[@]}"')
     env = clean_environment({"ROLLCALL_CONTROL": daemon.control, "PATH": f"{Path(built('rollcall')).parent}:{os.environ['PATH']}"})
+    done = subprocess.run(["bash", "-c", script, SOURCE / "completion" / "rollcall", line], env=env, capture_output=True, text=True, timeout=20)
+    assert done.stderr == ""
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("line", COMPLETIONS)
+def test_the_shell_completes(daemon, line):
     with daemon.client.register("rabbit"), daemon.client.register("rat"), daemon.client.register("mail"):
-        done = subprocess.run(["bash", "-c", script, SOURCE / "completion" / "rollcall", line], env=env, capture_output=True, text=True, timeout=20)
-    assert (done.stderr, set(done.stdout.split())) == ("", COMPLETIONS[line])
+        assert completions(daemon, line) == COMPLETIONS[line]
+
+
+def test_the_shell_is_not_offered_what_it_would_obey(daemon, directory):
+    """Any user can register such a name, and root presses the key."""
+    names = [f"$(>{directory}/obeyed)", f"`>{directory}/obeyed`", "a;b", "-free", "a*", "$HOME", "~root", "plain"]
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(daemon.client.register(name))
+        assert completions(daemon, "rollcall why ") == {"plain"}
+    assert not (directory / "obeyed").exists()
