@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `rollcall history` and `rollcall at`: knows how the past is asked for, piece by piece, and its columns. Who is
- * registered at this moment belongs to it: nobody has to look in two places.
+ * registered at this moment belongs to it: nobody has to look in two places. Helpers are left out as by `rollcall names`,
+ * lest they crowd out the nodes; one that is asked for by its name is not.
  *
  * The trap: rows borrow from the answers, so that all of those are kept until the last is printed. */
 
@@ -29,7 +30,8 @@ typedef struct Past {
         Rows rows;
         Answer *answers; /* owned */
         size_t n_answers;
-        bool is_cut; /* there is more than was wanted */
+        size_t n_helpers; /* left out, of those that were told */
+        bool is_cut;      /* there is more than was wanted */
 } Past;
 
 static void past_done(Past *past) {
@@ -44,6 +46,7 @@ typedef struct Question {
         const Target *target; /* or NULL: everybody */
         uint64_t since_usec, until_usec, at_usec;
         bool has_since, has_until, has_at;
+        bool with_helpers;
         size_t limit; /* 0: all */
 } Question;
 
@@ -64,6 +67,20 @@ static void put_question(ControlBuffer *request, const Question *question, uint6
         control_put_request_end(request);
 }
 
+/* 0 or -ENOMEM. */
+static int past_add_row(Past *past, const Question *question, const Row *row) {
+        if (question->target && !target_fits(question->target, row))
+                return 0;
+        if (!question->target && !question->with_helpers && row->numbers[ROW_HELPER] != 0) {
+                past->n_helpers++;
+                return 0;
+        }
+        if (question->limit == 0 || past->rows.n_rows < question->limit)
+                return rows_add(&past->rows, row);
+        past->is_cut = true;
+        return 0;
+}
+
 /* Takes `answer` on success. `*ret_cursor` is 0 where there is no more. */
 static int past_add(Past *past, const Question *question, const Answer *answer, uint64_t *ret_cursor) {
         Answer *answers = reallocarray(past->answers, past->n_answers + 1, sizeof(*answers));
@@ -79,13 +96,8 @@ static int past_add(Past *past, const Question *question, const Answer *answer, 
                 row_read(&record, &row);
                 if (record.kind == CONTROL_MORE_RECORD)
                         *ret_cursor = row.numbers[ROW_CURSOR];
-                if (record.kind != CONTROL_NODE_RECORD && record.kind != CONTROL_TENURE_RECORD)
-                        continue;
-                if (question->target && !target_fits(question->target, &row))
-                        continue;
-                if (question->limit > 0 && past->rows.n_rows == question->limit)
-                        past->is_cut = true;
-                else if (rows_add(&past->rows, &row) < 0)
+                if ((record.kind == CONTROL_NODE_RECORD || record.kind == CONTROL_TENURE_RECORD) &&
+                    past_add_row(past, question, &row) < 0)
                         return -ENOMEM;
         }
         past->answers[past->n_answers++] = *answer;
@@ -160,6 +172,8 @@ static RollcallExit show(const Past *past, const Options *options) {
         status = table_print(columns, ELEMENTS(columns), &past->rows);
         if (past->is_cut)
                 fprintf(stderr, "only the newest %zu (--limit 0 shows all)\n", past->rows.n_rows);
+        if (past->n_helpers > 0)
+                fprintf(stderr, "nodes of tools are not shown (--all shows all)\n");
         return status;
 }
 
@@ -223,7 +237,7 @@ static void use_utc(const Options *options) {
 
 RollcallExit history_run(const Options *options) {
         _cleanup_(past_done) Past past = { 0 };
-        Question question = { .kind = CONTROL_HISTORY, .limit = LIMIT_DEFAULT };
+        Question question = { .kind = CONTROL_HISTORY, .limit = LIMIT_DEFAULT, .with_helpers = options->is_all };
         RollcallExit status = parse_question(options, &question);
         Target target;
 
@@ -242,7 +256,7 @@ RollcallExit history_run(const Options *options) {
 
 RollcallExit history_run_at(const Options *options) {
         _cleanup_(past_done) Past past = { 0 };
-        Question question = { .kind = CONTROL_AT, .has_at = true };
+        Question question = { .kind = CONTROL_AT, .has_at = true, .with_helpers = options->is_all };
         RollcallExit status = parse_time(options->words[1], options->is_utc, &question.at_usec);
 
         if (status == ROLLCALL_EXIT_OK && question.at_usec > now_usec(CLOCK_REALTIME)) {

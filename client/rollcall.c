@@ -29,8 +29,8 @@ static const Command commands[] = {
         { "status", status_run, 0, 0, NULL, 0 },
         { "names", names_run, 0, 0, NULL, OPTION_ALL },
         { "why", why_run, 1, 1, "why whom? rollcall why NAME", 0 },
-        { "history", history_run, 0, 1, NULL, OPTION_SINCE | OPTION_UNTIL | OPTION_LIMIT | OPTION_UTC },
-        { "at", history_run_at, 1, 1, "at which time? rollcall at TIME", OPTION_UTC },
+        { "history", history_run, 0, 1, NULL, OPTION_ALL | OPTION_SINCE | OPTION_UNTIL | OPTION_LIMIT | OPTION_UTC },
+        { "at", history_run_at, 1, 1, "at which time? rollcall at TIME", OPTION_ALL | OPTION_UTC },
         { "wait", wait_run, 1, 1, "wait for whom? rollcall wait [--free] NAME",
           OPTION_FREE | OPTION_STATE | OPTION_TIMEOUT | OPTION_QUIET },
         { "watch", watch_run, 0, 1, NULL, OPTION_PREFIX },
@@ -51,8 +51,8 @@ static const char help[] =
         "  names [--all]                which nodes are registered; --all: helpers of tools, too\n"
         "  why NAME                     who holds a name, by which evidence, and who was refused it\n"
         "  history [NAME]               who was registered when: [--since TIME] [--until TIME]\n"
-        "                               [--limit N] [--utc]\n"
-        "  at TIME [--utc]              who was registered then\n"
+        "                               [--limit N] [--utc] [--all]\n"
+        "  at TIME [--utc] [--all]      who was registered then\n"
         "  wait NAME                    until it is registered: [--state STATE,...] [--timeout T]\n"
         "  wait --free NAME             until it is not: [--timeout T]\n"
         "  watch [NAME | --prefix P]    who is registered, and then every change\n"

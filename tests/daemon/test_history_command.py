@@ -99,6 +99,19 @@ def test_a_limit_is_of_the_newest_and_told(daemon):
     assert daemon.rollcall("history", "--limit", "5").stderr == ""
 
 
+def test_nodes_of_tools_do_not_crowd_out_the_others(daemon):
+    come_and_go(daemon, "real", *(f"rabbitmqcli-{i}-rabbit" for i in range(3)))
+    with daemon.client.register("rabbitmqcli-9-rabbit", listen=True), daemon.client.register("here", listen=True):
+        moment = f"@{time.time():.6f}"
+        assert [row["name"] for row in past(daemon, "--limit", "2")] == ["here", "real"]
+        assert len(past(daemon, "--all")) == 6
+        assert [row["name"] for row in past(daemon, "rabbitmqcli-1-rabbit")] == ["rabbitmqcli-1-rabbit"]
+        assert [row["name"] for row in past(daemon, moment, command="at")] == ["here"]
+        assert [row["name"] for row in past(daemon, moment, "--all", command="at")] == ["here", "rabbitmqcli-9-rabbit"]
+        assert daemon.rollcall("history").stderr == daemon.rollcall("at", moment).stderr == "nodes of tools are not shown (--all shows all)\n"
+        assert daemon.rollcall("history", "--all").stderr == ""
+
+
 def test_a_long_past_comes_in_pieces_and_whole():
     """More than the daemon tells at once (500), and than is shown if nothing is said (100)."""
     n = 1203

@@ -450,7 +450,7 @@ COMPLETIONS = {
     "rollcall --json w": {"why", "wait", "watch"},
     "rollcall wait --f": {"--free"},
     "rollcall wait --state st": {"starting", "stopping"},
-    "rollcall history --": {"--control", "--json", "--help", "--since", "--until", "--limit", "--utc"},
+    "rollcall history --": {"--control", "--json", "--help", "--all", "--since", "--until", "--limit", "--utc"},
     "rollcall why ra": {"rabbit", "rat"},
     "rollcall status ": set(),
 }
