@@ -287,7 +287,11 @@ START_TEST(test_a_connection_can_turn_out_to_be_the_twins) {
         Node *a = enter("app", "127.0.0.1", 11), *b = enter("app", "127.0.0.2", 12);
         int connection;
 
+        NodeProfile said = { .host = strdup("127.0.0.2") };
+
         b->connection = &connection;
+        carry(&(Event){ .kind = EVENT_ANNOUNCED, .node = b, .announced = NODE_ANNOUNCED_READY, .profile = &said });
+        node_profile_done(&said);
         carry(&(Event){ .kind = EVENT_CONNECTION_LOST, .node = a, .now_usec = NOW, .await_until_usec = 5 });
         ck_assert(a->facts.is_awaited);
         ck_assert_ptr_null(a->connection);
@@ -298,6 +302,10 @@ START_TEST(test_a_connection_can_turn_out_to_be_the_twins) {
         ck_assert(!a->facts.is_awaited);
         ck_assert_ptr_eq(a->connection, &connection);
         ck_assert_ptr_null(b->connection);
+        /* What was announced comes with the one who said it. */
+        ck_assert_int_eq(a->state, NODE_READY);
+        ck_assert_str_eq(a->profile.host, "127.0.0.2");
+        ck_assert_ptr_null(b->profile.host);
         ck_assert_uint_eq(registry_n_awaited(registry), 0);
 }
 END_TEST

@@ -490,9 +490,12 @@ static int registry_decide_found(Registry *registry, const Event *event, Change 
         };
         int r = registry_decide_return(registry, &found, event->node, ret);
 
-        if (r >= 0)
-                ret->twin = event->twin;
-        return r;
+        if (r < 0)
+                return r;
+        /* What was announced was said by the one behind the connection. */
+        ret->twin = event->twin;
+        ret->facts.announced = event->twin->facts.announced;
+        return 0;
 }
 
 /* The first start of its unit that is heard of is taken for the node's. */
@@ -705,9 +708,12 @@ static void registry_apply_register(Registry *registry, Node *node) {
 /* The connection changes hands, and with it what was told on it. */
 static void take_connection_of(Node *node, Node *twin) {
         uint32_t creation = node->creation;
+        NodeProfile profile = node->profile;
 
         node->creation = twin->creation;
         twin->creation = creation;
+        node->profile = twin->profile;
+        twin->profile = profile;
         twin->connection = NULL;
 }
 

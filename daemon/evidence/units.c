@@ -377,8 +377,8 @@ int units_watch(Units *units, const char *name) {
 void units_unwatch(Units *units, const char *name) {
         Unit *unit = units_find(units, name);
 
-        assert(unit && unit->n_watches > 0);
-        if (--unit->n_watches > 0)
+        /* One that there was no memory for (units_watch()) ends, too. */
+        if (!unit || unit->n_watches == 0 || --unit->n_watches > 0)
                 return;
         unit->linger_until_usec = units_now(units) + LINGER_USEC;
         units_enlist(units, LIST_LINGERING, unit);
