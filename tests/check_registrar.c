@@ -94,6 +94,26 @@ START_TEST(test_a_client_that_tries_again_and_again_does_not_wear_the_disk) {
 }
 END_TEST
 
+/* What is no node's name can have a zero byte in it, and much after it. */
+START_TEST(test_a_name_with_a_zero_byte_in_it_is_refused_and_not_remembered) {
+        Desk *desk = make_desk(HOLD_USEC);
+        char name[NODE_NAME_BYTES_MAX + 1];
+        uint8_t body[2048];
+        int fd = desk_connect(desk);
+        size_t n;
+
+        memset(name, 'a', NODE_NAME_BYTES_MAX);
+        name[NODE_NAME_BYTES_MAX] = 0;
+        n = fill_alive2(body, name, 2);
+        *(uint8_t *)memchr(body, 'a', n) = 0;
+        say_request(fd, body, n);
+        ck_assert_int_eq(result_of(desk, fd), 1);
+        ck_assert_ptr_null(refusals_find(desk->refusals, "", 0));
+        close(fd);
+        desk_free(desk);
+}
+END_TEST
+
 /* --- a holder that is going ----------------------------------------------------------------------------------- */
 
 typedef enum Going { HANGS_UP, IS_RESET, SPEAKS, LISTENER_CLOSES, RELEASED, STOPPED, _GOING_N } Going;
@@ -540,6 +560,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_draining_holder_is_not_waited_for);
         tcase_add_test(tcase, test_a_name_that_is_kept_for_others_is_refused_and_that_is_remembered);
         tcase_add_test(tcase, test_a_client_that_tries_again_and_again_does_not_wear_the_disk);
+        tcase_add_test(tcase, test_a_name_with_a_zero_byte_in_it_is_refused_and_not_remembered);
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("a holder that is going");

@@ -98,15 +98,18 @@ static void log_refusal(const Event *event, const Reply *reply, const Conn *conn
 /* For the one who asks why. A refusal is true all the same where there is no memory to note it. */
 static void registrar_remember_refusal(Registrar *registrar, const Event *event, const Reply *reply) {
         _cleanup_(refused_done) Refused refused = {
-                .name = strndup(event->info.name, event->info.n_name),
-                .n_name = event->info.n_name,
                 .at_usec = event->now_usec,
                 .reason = reply->refusal,
                 .port = event->info.port,
                 .uid = event->peer.uid,
-                .unit = event->unit ? strdup(event->unit) : NULL,
         };
 
+        /* Nobody can ask for what is no name; and a copy of one with a zero byte would end there. */
+        if (node_name_check(event->info.name, event->info.n_name) != NODE_NAME_OK)
+                return;
+        refused.n_name = event->info.n_name;
+        refused.name = strndup(event->info.name, event->info.n_name);
+        refused.unit = event->unit ? strdup(event->unit) : NULL;
         if (refused.name && refusals_note(registrar->parts.refusals, &refused) > 0)
                 (void)store_submit_refusal(registrar->parts.store, &refused);
 }
