@@ -434,6 +434,30 @@ START_TEST(test_a_disk_that_hangs_keeps_an_order_waiting_for_two_seconds) {
 }
 END_TEST
 
+/* Also where all that was not written yet is what the start has found. */
+START_TEST(test_a_disk_that_hangs_from_the_start_on_keeps_an_order_waiting_for_two_seconds) {
+        Desk *desk = make_desk_with_disk();
+        int listener_fd = listen_on("127.0.0.1"), fd = registered(desk, "a", port_of(listener_fd));
+        _cleanup_(freep) char *answer = announce(desk, WORDS("name", "a", "announced", "ready"));
+        uint64_t began;
+
+        desk_stop(desk);
+        disk_hang(DISK_SYNC);
+        desk_start(desk);
+        disk_wait_until_hung();
+        began = test_now();
+        free(TAKE_PTR(answer));
+        answer = announce(desk, WORDS("name", "a", "announced", "ready")); /* nothing new */
+        ck_assert_says(answer, "node name=a", "announced=ready", "\nend");
+        ck_assert_uint_lt(test_now() - began, 6 * USEC_PER_SEC);
+        ck_assert_ptr_nonnull(ledger_degraded_reason(desk->ledger));
+        disk_hang(0);
+        close(fd);
+        close(listener_fd);
+        desk_free(desk);
+}
+END_TEST
+
 START_TEST(test_whoever_leaves_while_the_disk_hangs_leaves_nothing_behind) {
         Desk *desk = make_desk_with_disk();
         int fd = registered(desk, "a", 1), order_fds[3];
@@ -557,6 +581,7 @@ Suite *suite(void) {
         tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
         tcase_add_test(tcase, test_an_order_is_answered_when_it_is_on_disk);
         tcase_add_loop_test(tcase, test_a_disk_that_hangs_keeps_an_order_waiting_for_two_seconds, 0, 2);
+        tcase_add_test(tcase, test_a_disk_that_hangs_from_the_start_on_keeps_an_order_waiting_for_two_seconds);
         tcase_add_loop_test(tcase, test_whoever_leaves_while_the_disk_hangs_leaves_nothing_behind, 0, 2);
         tcase_add_test(tcase, test_whoever_waits_at_the_end_is_closed);
         suite_add_tcase(suite, tcase);

@@ -536,6 +536,7 @@ void ledger_note_kept(Ledger *ledger, const Node *node, const char *reason) {
         };
 
         store_submit_put(ledger->store, news.revision, node);
+        overdue_arm(ledger);
         if (node->facts.is_awaited)
                 log_event(LOG_INFO, LOG_EVENT_NODE_AWAITED, &fields, "%s at port %u is awaited: %s",
                           node->info.name, node->info.port, reason);
