@@ -198,18 +198,70 @@ START_TEST(test_what_systemd_said_counts_no_more_when_it_was_silent_for_too_long
 }
 END_TEST
 
-START_TEST(test_where_there_never_is_a_bus_what_the_file_says_ends_after_some_seconds) {
+/* Also where there is one, but systemd does not tell of that unit. */
+START_TEST(test_where_systemd_says_nothing_what_the_file_says_ends_after_some_seconds) {
         Desk *desk = desk_new(&(DeskOptions){ .file = desk_file() });
         int listener_fd = listen_on("127.0.0.1"), fd = registered(desk, "a", port_of(listener_fd));
+        Node *node;
 
         live_in(desk, "a", "x.service");
-        systemd_says("x.service", "simple", "deactivating", "stop-sigterm", 1);
+        systemd_says("x.service", "simple", "deactivating", "stop-sigterm", 4711);
         close(fd);
-        systemd.is_away = true;
+        said_unit("x.service")->facts = (UnitFacts){ 0 };
+        systemd.is_away = _i;
         desk_restart(desk);
-        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_STOPPING);
-        ck_assert(RUN_UNTIL(desk->event, desk_find(desk, "a")->state == NODE_AWAITED, LONG_USEC));
+        node = desk_find(desk, "a");
+        ck_assert_int_eq(node->state, NODE_STOPPING);
+        ck_assert(RUN_UNTIL(desk->event, node->state == NODE_AWAITED, LONG_USEC));
+        ck_assert_int_eq(node->unit_pid, 0);
         close(listener_fd);
+        desk_free(desk);
+}
+END_TEST
+
+START_TEST(test_what_has_been_heard_since_is_not_the_files) {
+        Desk *desk = desk_new(&(DeskOptions){ .file = desk_file() });
+        int listener_fds[] = { listen_on("127.0.0.1"), listen_on("127.0.0.1") };
+        int fds[] = { registered(desk, "a", port_of(listener_fds[0])), registered(desk, "b", port_of(listener_fds[1])) };
+
+        live_in(desk, "a", "x.service");
+        live_in(desk, "b", "y.service");
+        systemd_says("x.service", "simple", "deactivating", "stop-sigterm", 4711);
+        systemd_says("y.service", "simple", "deactivating", "stop-sigterm", 4712);
+        for (int i = 0; i < 2; i++) {
+                close(fds[i]);
+                said_unit(i ? "y.service" : "x.service")->facts = (UnitFacts){ 0 };
+        }
+        desk_restart(desk);
+        systemd_says("y.service", "simple", "deactivating", "stop-sigterm", 4712);
+        systemd.is_away = true; /* for a moment */
+        ck_assert(RUN_UNTIL(desk->event, desk_find(desk, "a")->state == NODE_AWAITED, LONG_USEC));
+        ck_assert_int_eq(desk_find(desk, "b")->state, NODE_STOPPING);
+        for (int i = 0; i < 2; i++)
+                close(listener_fds[i]);
+        desk_free(desk);
+}
+END_TEST
+
+/* The disk may let us read it when the start is long over. */
+START_TEST(test_what_the_file_says_late_ends_some_seconds_later) {
+        Desk *desk = desk_new(NULL);
+        NodeInfo info = { .name = "a", .n_name = 1, .port = 1 };
+
+        systemd.is_away = true;
+        for (int i = 0; i < 2; i++) {
+                Node *node = node_new(&info), *restored = node;
+
+                ck_assert_ptr_nonnull(node);
+                node->unit = strdup("x.service");
+                node->serial = 4711;
+                node->await_until_usec = USEC_INFINITE;
+                node_set_facts(node, &(NodeFacts){ .is_awaited = true, .unit_phase = UNIT_PHASE_STOPPING }, 1);
+                ck_assert_int_eq(registry_restore(desk->registry, &node), 0);
+                ledger_note_kept(desk->ledger, restored, "it is a test");
+                ck_assert(RUN_UNTIL(desk->event, restored->state == NODE_AWAITED, LONG_USEC));
+                info.name = "b";
+        }
         desk_free(desk);
 }
 END_TEST
@@ -298,7 +350,9 @@ Suite *suite(void) {
         tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
         tcase_add_test(tcase, test_why_units_are_not_seen_is_told);
         tcase_add_loop_test(tcase, test_what_systemd_said_counts_no_more_when_it_was_silent_for_too_long, 0, 2);
-        tcase_add_test(tcase, test_where_there_never_is_a_bus_what_the_file_says_ends_after_some_seconds);
+        tcase_add_loop_test(tcase, test_where_systemd_says_nothing_what_the_file_says_ends_after_some_seconds, 0, 2);
+        tcase_add_test(tcase, test_what_has_been_heard_since_is_not_the_files);
+        tcase_add_test(tcase, test_what_the_file_says_late_ends_some_seconds_later);
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("asked");

@@ -14,7 +14,7 @@
 #include "evidence/units.h"
 #include "log.h"
 
-/* How long what the file says of units holds without a bus. */
+/* How long what the file says of units holds without a word of systemd. */
 #define FILE_GRACE_USEC (5 * USEC_PER_SEC)
 /* An answer that is younger is fresh: a client that is refused again and again must not keep systemd busy. */
 #define FRESH_USEC (10 * USEC_PER_MSEC)
@@ -65,18 +65,34 @@ static void states_tell(UnitStates *states, Node *node, const UnitFacts *facts) 
         ledger_carry(states->ledger, &event, NULL);
 }
 
+/* Also where systemd answers, but not about every unit. */
 static int states_on_grace(sd_event_source *source, uint64_t usec, void *userdata) {
         UnitStates *states = userdata;
 
         (void)source;
         (void)usec;
-        if (units_is_connected(states->units))
-                return 0;
         for (Node *node = registry_newest(states->registry), *older; node; node = older) {
+                UnitFacts facts;
+
                 older = node->older;
-                states_tell(states, node, &(UnitFacts){ 0 });
+                if (!node->unit || !units_get(states->units, node->unit, &facts))
+                        facts = (UnitFacts){ 0 };
+                states_tell(states, node, &facts);
         }
         return 0;
+}
+
+/* A newcomer begins with what is known; one of which more is said comes from the file. */
+static void states_arm_grace(UnitStates *states, const Node *node) {
+        bool is_of_file = node->facts.unit_phase != UNIT_PHASE_UNKNOWN || node->unit_pid != 0;
+        int enabled = SD_EVENT_OFF;
+        UnitFacts facts;
+
+        if (!is_of_file || units_get(states->units, node->unit, &facts) ||
+            sd_event_source_get_enabled(states->grace, &enabled) < 0 || enabled != SD_EVENT_OFF)
+                return;
+        sd_event_source_set_time_relative(states->grace, FILE_GRACE_USEC);
+        sd_event_source_set_enabled(states->grace, SD_EVENT_ONESHOT);
 }
 
 const char *unit_states_unseen_reason(const UnitStates *states) {
@@ -161,9 +177,10 @@ int unit_states_ask(UnitStates *states, const Node *node) {
 void unit_states_on_news(UnitStates *states, const LedgerNews *news) {
         if (!news->node->unit)
                 return;
-        if (news->kind == CHANGE_REGISTER)
+        if (news->kind == CHANGE_REGISTER) {
                 (void)units_watch(states->units, news->node->unit); /* without memory: not known, as without a bus */
-        else if (news->kind == CHANGE_END)
+                states_arm_grace(states, news->node);
+        } else if (news->kind == CHANGE_END)
                 units_unwatch(states->units, news->node->unit);
 }
 
@@ -180,8 +197,9 @@ int unit_states_new(UnitStates **ret, sd_event *event, Registry *registry, Ledge
         r = units_new(&states->units, event, &(UnitsHandler){ states_on_unit, states });
         if (r < 0)
                 return r;
-        r = sd_event_add_time_relative(event, &states->grace, CLOCK_MONOTONIC, FILE_GRACE_USEC, 100 * USEC_PER_MSEC,
-                                       states_on_grace, states);
+        r = sd_event_add_time(event, &states->grace, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC, states_on_grace, states);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(states->grace, SD_EVENT_OFF);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(states);
