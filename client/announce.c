@@ -47,6 +47,10 @@ static bool may_not_be_used(int error) {
 static RollcallExit open_loopback(const Announcement *announcement, Connection *ret) {
         int r = connection_open_loopback(announcement->port, ret);
 
+        if (r == -ECONNREFUSED) {
+                complaint_print("%s: nobody listens on this port: is rollcalld running?", ret->place);
+                return ROLLCALL_EXIT_UNREACHABLE;
+        }
         return r < 0 ? ask_complain_open(ret->place ? ret->place : "loopback", r) : ROLLCALL_EXIT_OK;
 }
 

@@ -111,6 +111,8 @@ RollcallExit options_parse(int argc, char **argv, Options *ret) {
                         return status;
         }
         options.words[options.n_words] = NULL; /* at most argv[argc] */
+        if (options.control && options.control[0] == '\0')
+                return complain("--control", "needs a path");
         *ret = options;
         return ROLLCALL_EXIT_OK;
 }

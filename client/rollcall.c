@@ -10,6 +10,7 @@
 #include "history.h"
 #include "names.h"
 #include "options.h"
+#include "output.h"
 #include "release.h"
 #include "status.h"
 #include "util.h"
@@ -114,11 +115,11 @@ int main(int argc, char *argv[]) {
                 return (int)status;
         if (options.wants_help) {
                 fputs(help, stdout);
-                return ROLLCALL_EXIT_OK;
+                return output_finish();
         }
         if (options.wants_version) {
                 puts("rollcall " PACKAGE_VERSION);
-                return ROLLCALL_EXIT_OK;
+                return output_finish();
         }
         if (options.n_words == 0) {
                 complaint_print("which command? status, names, why, ... (see rollcall --help)");

@@ -47,9 +47,9 @@ RollcallExit target_parse(const char *text, Target *ret) {
         case NODE_NAME_TOO_LONG:
                 return complain(text, "is too long for a node's name");
         case NODE_NAME_NOT_UTF8:
-                return complain("the name", "is not UTF-8");
+                return complain(text, "is not UTF-8");
         case NODE_NAME_CONTROL_CHARACTER:
-                return complain("the name", "has a control character in it, which no node's name has");
+                return complain(text, "has a control character in it, which no node's name has");
         }
         return ROLLCALL_EXIT_USAGE;
 }

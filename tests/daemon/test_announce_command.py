@@ -164,7 +164,7 @@ def test_stock_epmd_is_told_from_a_daemon(stock_epmd):
 
 def test_a_port_on_which_nobody_listens_is_told():
     port = free_port()
-    assert told(rollcall("ready", "app", "--port", port)) == (3, f"rollcall: 127.0.0.1:{port}: nobody listens on this socket: rollcalld has ended")
+    assert told(rollcall("ready", "app", "--port", port)) == (3, f"rollcall: 127.0.0.1:{port}: nobody listens on this port: is rollcalld running?")
 
 
 def test_a_stranger_on_the_port_is_told():

@@ -28,7 +28,7 @@ STATUS, NAMES = request(1), request(2)
 # --- the command line --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("args", [[], ["bogus"], ["status", "names"], ["--bogus", "status"], ["--control"], ["status", "--json=1"]], ids=" ".join)
+@pytest.mark.parametrize("args", [[], ["bogus"], ["status", "names"], ["--bogus", "status"], ["--control"], ["status", "--control="], ["status", "--json=1"]], ids=" ".join)
 def test_wrong_usage_is_one_line_and_status_2(args):
     assert told(rollcall(*args))[0] == 2
 
@@ -47,7 +47,7 @@ def test_options_may_stand_before_and_behind_the_command(daemon):
 
 def test_output_that_cannot_be_written_is_told(daemon):
     with open("/dev/full", "w") as full:
-        for args in (["status"], ["status", "--json"], ["names"], ["names", "--json"]):
+        for args in (["status"], ["status", "--json"], ["names"], ["names", "--json"], ["why", "a"], ["history"], ["--help"], ["--version"]):
             done = subprocess.run([built("rollcall"), "--control", str(daemon.control), *args], stdout=full, stderr=subprocess.PIPE, text=True,
                                   env=clean_environment())
             assert (done.returncode, done.stderr) == (4, "rollcall: cannot write to standard output: No space left on device\n")

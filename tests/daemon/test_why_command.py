@@ -260,3 +260,8 @@ def test_what_cannot_be_a_name_is_wrong_usage(name):
     for command in ("why", "release", "wait", "ready", "history", "watch"):
         assert told(rollcall(command, "--", name, "--control", "/nonexistent"))[0] == 2
         assert told(rollcall("--control", "/nonexistent", command, name))[0] == 2
+
+
+def test_a_name_is_told_as_it_was_written():
+    assert told(rollcall("why", "a\udcff")) == (2, "rollcall: 'a\\xff' is not UTF-8")
+    assert told(rollcall("why", "a\nb")) == (2, "rollcall: 'a\\x0ab' has a control character in it, which no node's name has")
