@@ -443,6 +443,29 @@ START_TEST(test_a_unit_is_watched_until_the_last_has_left) {
 }
 END_TEST
 
+/* A file may say anything, and memory may be short. */
+START_TEST(test_a_unit_that_could_not_be_watched_may_be_left) {
+        char name[UNIT_NAME_MAX + 1];
+
+        memset(name, 'a', UNIT_NAME_MAX);
+        name[UNIT_NAME_MAX] = 0;
+        ck_assert_int_eq(units_watch(units, name), -EINVAL);
+        ck_assert_int_eq(units_refresh(units, name), -ENOENT);
+        expect_unknown(name);
+        unwatch(name);
+        unwatch("b.service");
+        watch_a();
+        unwatch("a.service");
+        unwatch("a.service");
+        watch("a.service");
+        expect_known("a.service", "notify active/running 7");
+        name[UNIT_NAME_MAX - 1] = 0;
+        watch(name);
+        refresh(name);
+        ck_assert(RUN_UNTIL(event, n_told > n_read, LONG_USEC));
+}
+END_TEST
+
 /* Nodes that come and go in one unit do not touch PID 1. */
 START_TEST(test_a_unit_is_remembered_for_ten_seconds) {
         watch_a();
@@ -905,6 +928,7 @@ Suite *suite(void) {
         tcase_add_test(t, test_a_refresh_does_not_make_do_with_what_was_asked_before);
         tcase_add_test(t, test_a_refresh_comes_before_what_nobody_waits_for);
         tcase_add_test(t, test_a_unit_is_watched_until_the_last_has_left);
+        tcase_add_test(t, test_a_unit_that_could_not_be_watched_may_be_left);
         tcase_add_test(t, test_a_unit_is_remembered_for_ten_seconds);
         tcase_add_test(t, test_which_start_it_is_is_not_known_of_a_unit_that_is_only_remembered);
         tcase_add_test(t, test_an_answer_for_a_unit_that_is_forgotten_is_dropped);

@@ -42,7 +42,6 @@
 /* Until a connection on which nothing is answered is given up. */
 #define PATIENCE_USEC (30 * USEC_PER_SEC)
 
-#define UNIT_NAME_MAX 256
 #define BUS_NAME_MAX 256
 
 typedef enum Phase {

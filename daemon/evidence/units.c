@@ -362,6 +362,8 @@ static int units_on_timer(sd_event_source *source, uint64_t usec, void *userdata
 int units_watch(Units *units, const char *name) {
         Unit *unit = units_find(units, name);
 
+        if (strlen(name) >= UNIT_NAME_MAX)
+                return -EINVAL;
         if (!unit) {
                 unit = units_add(units, name);
                 if (!unit)
