@@ -376,6 +376,34 @@ START_TEST(test_no_more_pairs_than_may_be) {
 }
 END_TEST
 
+/* --- who was left over by his unit ---------------------------------------------------------------- */
+
+static void hear_of_unit(Node *node, uint64_t invocation, bool is_over) {
+        carry(&(Event){
+                .kind = EVENT_UNIT,
+                .node = node,
+                .now_usec = NOW,
+                .unit_phase = UNIT_PHASE_PLAIN,
+                .unit_invocation = invocation,
+                .is_unit_over = is_over,
+        });
+}
+
+START_TEST(test_a_late_word_of_an_end_makes_nobody_a_leftover_for_good) {
+        Node *node = enter("app", "*", 11);
+
+        /* The bus hung while its unit was started anew: it is told of the end before, and then of the start. */
+        hear_of_unit(node, 5, true);
+        ck_assert(node_is_going(&node->facts));
+        hear_of_unit(node, 6, false);
+        ck_assert(!node_is_going(&node->facts));
+        hear_of_unit(node, 7, false);
+        ck_assert(node_is_going(&node->facts));
+        hear_of_unit(node, 0, false);
+        ck_assert(!node_is_going(&node->facts));
+}
+END_TEST
+
 /* --- rules on names --------------------------------------------------------------------------- */
 
 START_TEST(test_a_reserved_name_is_refused_to_others) {
@@ -413,6 +441,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_what_is_not_said_again_stays);
         tcase_add_test(tcase, test_saying_the_same_again_is_no_change);
         tcase_add_test(tcase, test_no_more_pairs_than_may_be);
+        tcase_add_test(tcase, test_a_late_word_of_an_end_makes_nobody_a_leftover_for_good);
         tcase_add_test(tcase, test_a_reserved_name_is_refused_to_others);
         suite_add_tcase(suite, tcase);
         return suite;

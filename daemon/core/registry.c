@@ -498,17 +498,19 @@ static int registry_decide_found(Registry *registry, const Event *event, Change 
         return 0;
 }
 
-/* The first start of its unit that is heard of is taken for the node's. */
+/* The first start of its unit that is heard of is taken for the node's; but a word of an end may have been on its way
+ * for long, and be of the start before. */
 static Change decide_unit(const Event *event) {
         const Node *node = event->node;
         Change change = change_facts(event);
 
         change.facts.unit_phase = event->unit_phase;
         change.unit_pid = event->unit_pid;
-        if (node->unit_invocation == 0)
+        if (node->unit_invocation == 0 && !event->is_unit_over)
                 change.unit_invocation = event->unit_invocation;
-        change.facts.is_left_over = event->is_unit_over || (event->unit_invocation != 0 &&
-                                                            event->unit_invocation != change.unit_invocation);
+        change.facts.is_left_over = event->is_unit_over ||
+                                    (event->unit_invocation != 0 && change.unit_invocation != 0 &&
+                                     event->unit_invocation != change.unit_invocation);
         if (event->unit_phase == node->facts.unit_phase && event->unit_pid == node->unit_pid &&
             change.unit_invocation == node->unit_invocation &&
             change.facts.is_left_over == node->facts.is_left_over)
