@@ -44,6 +44,6 @@ const char *bus_why_down(const Bus *bus);
 /* What waits for its time is tried at once. */
 void bus_poke(Bus *bus);
 
-/* Asks for all of UnitFacts; only while the bus is up, and for what is shorter than UNIT_NAME_MAX. 0; -EBUSY: as much is asked already as may be (P6): again
- * after the next answer. What cannot be sent ends the connection. */
+/* Asks for all of UnitFacts; only while the bus is up, and only about what is shorter than UNIT_NAME_MAX. 0; -EBUSY:
+ * as much is asked already as may be (P6): again after the next answer. What cannot be sent ends the connection. */
 int bus_ask(Bus *bus, const char *unit);

@@ -42,8 +42,8 @@ DEFINE_CLEANUP(Units *, units_free)
 
 /* Follows a unit from now on; as many calls of units_unwatch() end that (it is remembered for some seconds
  * more, so that nodes which come and go in one unit do not touch PID 1: on_unit() does not follow for one
- * that was remembered, ask units_get() first). 0; -ENOMEM; -EINVAL: nothing can have that name (a file may say anything). units_unwatch() may follow all
- * the same. */
+ * that was remembered, ask units_get() first). 0; -ENOMEM; -EINVAL: no unit can have that name (a file may say
+ * anything). units_unwatch() may follow all the same. */
 int units_watch(Units *units, const char *unit);
 void units_unwatch(Units *units, const char *unit);
 /* What is known now, also of a unit that is remembered only; of such a one without the invocation. False: it is
