@@ -197,6 +197,50 @@ START_TEST(test_history_tells_who_is_there_and_who_was_newest_first) {
 }
 END_TEST
 
+START_TEST(test_what_ended_in_the_future_is_told) {
+        Desk *desk = make_desk();
+        _cleanup_(freep) char *answer = NULL;
+        int fd;
+
+        pass_by(desk, "a", 1);
+        fd = registered(desk, "a", 2);
+        ck_assert(RUN_UNTIL(desk->event, is_written(desk), LONG_USEC));
+        /* the clock has been set back by a day since */
+        change(desk->options.file, "UPDATE tenures SET since_usec = since_usec + 86400000000, "
+                                   "until_usec = until_usec + 86400000000");
+        answer = ask_words(desk, CONTROL_HISTORY, WORDS("name", "a"));
+        ck_assert_says(answer, "node name=a", "tenure name=a", "\nend");
+        close(fd);
+        desk_free(desk);
+}
+END_TEST
+
+START_TEST(test_who_leaves_while_the_past_is_read_is_told_of_once) {
+        Desk *desk = make_desk();
+        int fd = registered(desk, "a", 1), ask_fd;
+        Tenure tenures[] = { { .id = 1, .node = node_copy(desk_find(desk, "a")), .how = strdup("left") },
+                             { .id = 2, .node = node_copy(desk_find(desk, "a")), .how = strdup("left") } };
+        StoreAnswer in_time = { .query = 1, .tenures = tenures, .n_tenures = 2 };
+        _cleanup_(freep) char *answer = NULL;
+
+        tenures[1].node->serial++; /* another one */
+        hang_the_disk(desk);
+        ask_fd = begin_words(desk, CONTROL_HISTORY, WORDS("name", "a"));
+        turn(desk->event);
+        inquiry_on_answer(desk->inquiry, &in_time);
+        answer = hear_words(desk, ask_fd);
+        ck_assert_uint_eq(n_records(answer, "node"), 1);
+        ck_assert_uint_eq(n_records(answer, "tenure"), 1);
+        disk_hang(0);
+        for (int i = 0; i < 2; i++) {
+                node_free(tenures[i].node);
+                free(tenures[i].how);
+        }
+        close(fd);
+        desk_free(desk);
+}
+END_TEST
+
 static void number(char text[32], uint64_t value) {
         snprintf(text, 32, "%llu", (unsigned long long)value);
 }
@@ -467,6 +511,8 @@ Suite *suite(void) {
         tcase_set_timeout(tcase, 60);
         tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
         tcase_add_test(tcase, test_history_tells_who_is_there_and_who_was_newest_first);
+        tcase_add_test(tcase, test_what_ended_in_the_future_is_told);
+        tcase_add_test(tcase, test_who_leaves_while_the_past_is_read_is_told_of_once);
         tcase_add_test(tcase, test_history_and_at_are_bounded_by_times);
         tcase_add_test(tcase, test_at_wants_a_time);
         tcase_add_test(tcase, test_of_a_time_that_is_said_twice_the_last_one_counts);

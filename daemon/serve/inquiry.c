@@ -8,11 +8,22 @@
 
 #include "serve/inquiry.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "serve/answer.h"
 #include "serve/records.h"
 #include "serve/selection.h"
+
+/* A registration that an asker is told of as one that lasts. */
+typedef struct Living {
+        uint64_t serial, since_usec;
+} Living;
+
+typedef struct LivingList {
+        Living *living; /* sorted once they are all there */
+        size_t n_living;
+} LivingList;
 
 typedef struct Asker {
         struct Asker *next;
@@ -20,8 +31,8 @@ typedef struct Asker {
         Conn *conn;
         uint64_t query; /* the store's number for it */
         uint64_t since_usec; /* CLOCK_MONOTONIC */
-        uint64_t asked_usec; /* CLOCK_REALTIME: who was registered then is in `buffer` already; 0: nobody is */
         ControlBuffer buffer; /* what is known already: the head, and the nodes that are registered */
+        LivingList living;    /* who these are */
 } Asker;
 
 struct Inquiry {
@@ -87,6 +98,52 @@ void inquiry_why(Inquiry *inquiry, Conn *conn, const ControlRequest *request) {
         answer_buffer(conn, &buffer);
 }
 
+/* --- who was registered when it was asked ------------------------------------------------------- */
+
+/* Whose registration ends while the store reads is not told of twice. That goes by what was told, not by the times: a
+ * clock that was set back would hide all that has ended since, by its word, in the future. */
+
+static void living_list_done(LivingList *list) {
+        free(list->living);
+        *list = (LivingList){ 0 };
+}
+
+static int living_compare(const void *a, const void *b) {
+        const Living *x = a, *y = b;
+
+        if (x->serial != y->serial)
+                return x->serial < y->serial ? -1 : 1;
+        return (x->since_usec > y->since_usec) - (x->since_usec < y->since_usec);
+}
+
+static Living living_of(const Node *node) {
+        return (Living){ .serial = node->serial, .since_usec = node->since_usec };
+}
+
+static bool living_list_has(const LivingList *list, const Node *node) {
+        Living key = living_of(node);
+
+        return list->n_living > 0 && bsearch(&key, list->living, list->n_living, sizeof key, living_compare);
+}
+
+/* Those who are still registered and were so between the times of `query`. 0 or -ENOMEM. */
+static int living_list_put(LivingList *list, ControlBuffer *buffer, const Registry *registry, const StoreQuery *query) {
+        list->living = calloc(registry_n_nodes(registry) + 1, sizeof *list->living);
+        if (!list->living)
+                return -ENOMEM;
+        for (const Node *node = registry_newest(registry); node; node = node->older) {
+                if (node->since_usec > query->to_usec)
+                        continue;
+                if (query->name && (node->info.n_name != query->n_name ||
+                                    memcmp(node->info.name, query->name, query->n_name) != 0))
+                        continue;
+                records_put_node(buffer, node);
+                list->living[list->n_living++] = living_of(node);
+        }
+        qsort(list->living, list->n_living, sizeof *list->living, living_compare);
+        return 0;
+}
+
 /* --- the past --------------------------------------------------------------------------------- */
 
 static void asker_free(Asker *asker) {
@@ -96,6 +153,7 @@ static void asker_free(Asker *asker) {
                 link = &(*link)->next;
         *link = asker->next;
         control_buffer_done(&asker->buffer);
+        living_list_done(&asker->living);
         free(asker);
 }
 
@@ -128,19 +186,8 @@ static int inquiry_on_impatient(sd_event_source *source, uint64_t usec, void *us
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-/* Those who are still registered and were so between the times of `query`. */
-static void put_living(ControlBuffer *buffer, const Registry *registry, const StoreQuery *query) {
-        for (const Node *node = registry_newest(registry); node; node = node->older) {
-                if (node->since_usec > query->to_usec)
-                        continue;
-                if (query->name && (node->info.n_name != query->n_name ||
-                                    memcmp(node->info.name, query->name, query->n_name) != 0))
-                        continue;
-                records_put_node(buffer, node);
-        }
-}
-
-static int asker_new(Inquiry *inquiry, Conn *conn, uint64_t query, uint64_t asked_usec, ControlBuffer *buffer) {
+/* Takes what is in `buffer` and `living` on success. */
+static int asker_new(Inquiry *inquiry, Conn *conn, uint64_t query, ControlBuffer *buffer, LivingList *living) {
         Asker *asker = calloc(1, sizeof *asker);
         int r;
 
@@ -157,10 +204,11 @@ static int asker_new(Inquiry *inquiry, Conn *conn, uint64_t query, uint64_t aske
                 .conn = conn,
                 .query = query,
                 .since_usec = inquiry_now(inquiry),
-                .asked_usec = asked_usec,
                 .buffer = *buffer,
+                .living = *living,
         };
         *buffer = (ControlBuffer){ 0 };
+        *living = (LivingList){ 0 };
         inquiry->first = asker;
         if (!asker->next) {
                 sd_event_source_set_time(inquiry->patience, asker->since_usec + INQUIRY_PATIENCE_USEC);
@@ -181,18 +229,20 @@ static void answer_query_failure(Conn *conn, int error) {
 
 static void inquiry_ask(Inquiry *inquiry, Conn *conn, const StoreQuery *query) {
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
+        _cleanup_(living_list_done) LivingList living = { 0 };
         uint64_t number;
-        int r;
+        int r = 0;
 
         control_put_answer_head(&buffer);
         if (query->cursor == 0)
-                put_living(&buffer, inquiry->parts.registry, query);
-        r = store_query(inquiry->parts.store, query, &number);
+                r = living_list_put(&living, &buffer, inquiry->parts.registry, query);
+        if (r >= 0)
+                r = store_query(inquiry->parts.store, query, &number);
         if (r < 0) {
                 answer_query_failure(conn, r);
                 return;
         }
-        r = asker_new(inquiry, conn, number, query->cursor == 0 ? now_usec(CLOCK_REALTIME) : 0, &buffer);
+        r = asker_new(inquiry, conn, number, &buffer, &living);
         if (r < 0) {
                 store_cancel_query(inquiry->parts.store, number);
                 answer_query_failure(conn, r);
@@ -248,7 +298,7 @@ static void asker_answer(Asker *asker, const StoreAnswer *answer) {
         for (size_t i = 0; i < answer->n_tenures; i++) {
                 const Tenure *tenure = answer->tenures + i;
 
-                if (asker->asked_usec != 0 && tenure->node->until_usec > asker->asked_usec)
+                if (living_list_has(&asker->living, tenure->node))
                         continue;
                 records_put_tenure(buffer, CONTROL_TENURE_RECORD, tenure->node, tenure->how, tenure->by);
         }
