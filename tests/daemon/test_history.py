@@ -397,7 +397,8 @@ def test_a_client_that_leaves_while_it_is_asked_leaves_nothing_behind(daemon):
     for i in range(200):
         question = ControlClient(daemon.control).open("HISTORY")
         if i % 2:
-            question.sock.send(b"x")
+            with contextlib.suppress(BrokenPipeError):  # it may have been answered already
+                question.sock.send(b"x")
         question.close()
     wait_for(lambda: ask(daemon, "STATUS")[-1]["N_CONNECTIONS"] == 1, "all to be closed")
     assert [record["NAME"] for record in ask(daemon, "HISTORY")] == ["a"]

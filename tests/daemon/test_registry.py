@@ -794,8 +794,7 @@ def test_somebody_elses_short_write_transaction_only_delays(daemon):
     with transaction(daemon.state, "BEGIN IMMEDIATE") as other:
         sock = daemon.client.connect()
         sock.sendall(frame(alive2("a", 1)))
-        time.sleep(0.3)
-        assert daemon.client.port_please("a").port == 1
+        assert wait_for(lambda: daemon.client.port_please("a"), "a to be served from memory").port == 1
         sock.settimeout(0.05)
         with pytest.raises(TimeoutError):
             sock.recv(6)
