@@ -232,8 +232,7 @@ START_TEST(test_a_holder_that_stays_after_all_is_waited_for_no_more) {
 
         ck_assert_int_eq(heard_result(other_fd), NO_ANSWER);
         systemd_says("old.service", "simple", "active", "running", 1);
-        turn(desk->event);
-        ck_assert_int_eq(heard_result(other_fd), 1);
+        ck_assert_int_eq(result_of(desk, other_fd), 1); /* at the latest when systemd does not say so once more */
         close(fd);
         close(other_fd);
         desk_free(desk);
@@ -503,6 +502,50 @@ START_TEST(test_another_holder_of_that_name_does_not_cut_the_question_short) {
 }
 END_TEST
 
+/* One that listens nowhere is in the way of all, and all of them of it. */
+START_TEST(test_of_several_holders_each_is_asked_for) {
+        static const char *const units[] = { "a1.service", "a2.service" }, *const addresses[] = { "127.0.0.1", "127.0.0.2" };
+        Desk *desk = make_desk(HOLD_USEC);
+        int listener_fds[2], fds[2], newcomer_fd;
+
+        for (int i = 0; i < 2; i++) {
+                Address scope;
+                Node *node;
+
+                listener_fds[i] = listen_on(addresses[i]);
+                fds[i] = registered(desk, "a", port_of(listener_fds[i]));
+                ck_assert_int_eq(address_parse(addresses[i], &scope), 0);
+                node = registry_find(desk->registry, "a", 1, &scope);
+                free(node->unit);
+                node->unit = strdup(units[i]);
+                node->is_unit_own = true;
+                ck_assert_int_eq(units_watch(&systemd, units[i]), 0);
+                systemd_says(units[i], "simple", "active", "running", 1);
+        }
+        newcomer_fd = newcomer(desk, "a", 2);
+        for (int i = 0; i < 2; i++) {
+                ck_assert_int_eq(heard_result(newcomer_fd), NO_ANSWER);
+                ck_assert_uint_eq(said_unit(units[i])->n_refreshed, 1);
+                if (i == 0 || _i == 0)
+                        systemd_says(units[i], "simple", "deactivating", "stop-sigterm", 1);
+                else
+                        systemd_tells(units[i]); /* stays */
+                turn(desk->event);
+        }
+        for (int i = 0; _i == 0 && i < 2; i++) {
+                ck_assert_int_eq(heard_result(newcomer_fd), NO_ANSWER);
+                close(TAKE_FD(fds[i]));
+        }
+        ck_assert_int_eq(result_of(desk, newcomer_fd), _i);
+        for (int i = 0; i < 2; i++) {
+                close_fdp(&fds[i]);
+                close(listener_fds[i]);
+        }
+        close(newcomer_fd);
+        desk_free(desk);
+}
+END_TEST
+
 START_TEST(test_who_comes_again_and_again_does_not_keep_systemd_busy) {
         Desk *desk = make_desk(HOLD_USEC);
         int fd = settled_holder(desk, "a", "old.service"), other_fd = newcomer(desk, "a", 2);
@@ -595,6 +638,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_systemds_word_on_another_unit_is_no_answer);
         tcase_add_test(tcase, test_each_newcomer_waits_for_the_word_on_his_own_holder);
         tcase_add_test(tcase, test_another_holder_of_that_name_does_not_cut_the_question_short);
+        tcase_add_loop_test(tcase, test_of_several_holders_each_is_asked_for, 0, 2);
         tcase_add_test(tcase, test_who_comes_again_and_again_does_not_keep_systemd_busy);
         suite_add_tcase(suite, tcase);
 

@@ -140,14 +140,24 @@ static void registrar_accept(Registrar *registrar, Conn *conn, const NodeInfo *i
         ledger_answer_when_written(registrar->parts.ledger, conn);
 }
 
+/* True while systemd's word on the holder is to come. A turn can come of other news: they are no answer. And where
+ * several are in the way, the word on the one says nothing of the next. */
+static bool registrar_asks(Registrar *registrar, const Node *holder, const HeldTurn *turn) {
+        UnitStates *unit_states = registrar->parts.unit_states;
+
+        if (turn && unit_states_is_asked(unit_states, holder))
+                return true;
+        if (turn && unit_states_is_heard(unit_states, holder, turn->since_usec))
+                return false;
+        return unit_states_ask(unit_states, holder) == 0;
+}
+
 /* P4: the holder is going, or it is to be asked of systemd whether it is: until when the newcomer waits
  * (CLOCK_MONOTONIC). 0: he does not. `turn` NULL: he has just come. */
 static uint64_t registrar_patience(Registrar *registrar, const Event *event, const Reply *reply,
                                    const HeldTurn *turn) {
-        UnitStates *unit_states = registrar->parts.unit_states;
         uint64_t hold = *registrar->hold_usec, now = now_usec(CLOCK_MONOTONIC);
         uint64_t since = turn ? turn->since_usec : now, until = since + hold;
-        bool is_asked;
 
         if (hold == 0 || now >= until)
                 return 0;
@@ -161,10 +171,7 @@ static uint64_t registrar_patience(Registrar *registrar, const Event *event, con
         until = min_u64(until, since + ASK_PATIENCE_USEC);
         if (now >= until)
                 return 0;
-        /* A turn can come of other news: they are no answer. */
-        is_asked = turn ? unit_states_is_asked(unit_states, reply->holder)
-                        : unit_states_ask(unit_states, reply->holder) == 0;
-        return is_asked ? until : 0;
+        return registrar_asks(registrar, reply->holder, turn) ? until : 0;
 }
 
 static void log_held(const NodeInfo *info, const Reply *reply) {

@@ -137,6 +137,12 @@ bool unit_states_is_asked(UnitStates *states, const Node *node) {
         return asked && asked->heard_usec == 0;
 }
 
+bool unit_states_is_heard(UnitStates *states, const Node *node, uint64_t since_usec) {
+        const Asked *asked = node->unit ? states_find_asked(states, node->unit) : NULL;
+
+        return asked && asked->heard_usec != 0 && asked->heard_usec >= since_usec;
+}
+
 /* --- what systemd says ------------------------------------------------------------------------ */
 
 static void states_on_unit(void *userdata, const char *unit, const UnitFacts *facts) {

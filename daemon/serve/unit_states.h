@@ -29,6 +29,8 @@ void unit_states_fill(UnitStates *states, Event *event);
 int unit_states_ask(UnitStates *states, const Node *node);
 /* True while that answer has not come. */
 bool unit_states_is_asked(UnitStates *states, const Node *node);
+/* True if it has come, at `since_usec` (CLOCK_MONOTONIC) or later. */
+bool unit_states_is_heard(UnitStates *states, const Node *node, uint64_t since_usec);
 
 /* To be told all news of the ledger. */
 void unit_states_on_news(UnitStates *states, const LedgerNews *news);
