@@ -415,11 +415,11 @@ static int server_open_store(Server *server) {
         return r;
 }
 
-/* False while the file may still bring rows. */
+/* False while the file may still bring rows. One that is not for us to write is not read, either. */
 static bool server_has_read_all(const Server *server) {
         StoreHealth health = store_health(server->store);
 
-        return health == STORE_OK || health == STORE_NO_FILE;
+        return health == STORE_OK || health == STORE_NO_FILE || health == STORE_TOO_NEW;
 }
 
 /* Also when the disk lets us read late: what was registered meanwhile counts more than what is in the file. */

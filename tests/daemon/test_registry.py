@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -747,6 +748,21 @@ def test_file_that_is_not_ours_to_write_is_left_untouched_and_served_around(daem
         wait_healthy(daemon)
         assert whole_names(daemon) == {node.name: (node.port, "up") for node in nodes}
         assert with_suffix(daemon.state, ".old").read_bytes() == before
+
+
+def test_what_systemd_has_kept_is_closed_at_once_where_no_rows_will_come(daemon):
+    """The nodes come back then, instead of being missing until a file has been waited for that says nothing."""
+    unregister(daemon.client.register("a", 1))
+    daemon.stop()
+    make_newer(daemon.state)
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as node:
+        kept, _ = listener.accept()
+        with kept:
+            daemon.sockets = [("node-1-1", kept)]  # we hold it, too, as systemd does
+            daemon.start()
+            node.settimeout(5)
+            assert node.recv(1) == b""
+    assert is_degraded(daemon)
 
 
 def test_newer_schema_that_only_adds_is_written(daemon):
