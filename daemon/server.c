@@ -415,19 +415,20 @@ static int server_open_store(Server *server) {
         return r;
 }
 
-/* False while the file may still bring rows. One that is not for us to write is not read, either. */
+/* False while the disk may let us read in a moment. Rows of a file that fails, or is not for us to write, may come
+ * much later, or never. */
 static bool server_has_read_all(const Server *server) {
-        StoreHealth health = store_health(server->store);
-
-        return health == STORE_OK || health == STORE_NO_FILE || health == STORE_TOO_NEW;
+        return store_health(server->store) != STORE_OPENING;
 }
 
 /* Also when the disk lets us read late: what was registered meanwhile counts more than what is in the file. */
 static void server_on_loaded(void *userdata, StoreLoaded *loaded) {
         Server *server = userdata;
 
+        /* Of a file that is read late: what has happened since is newer. */
         for (size_t i = 0; i < loaded->n_refused; i++)
-                refusals_note(server->refusals, loaded->refused + i);
+                if (!refusals_find(server->refusals, loaded->refused[i].name, loaded->refused[i].n_name))
+                        refusals_note(server->refusals, loaded->refused + i);
         vigil_reconcile(server->vigil, server->keeper, loaded, server->config->boot_id);
         keeper_release_rest(server->keeper, server_has_read_all(server));
 }
@@ -441,7 +442,7 @@ static void server_load(Server *server) {
                 server_on_loaded(server, loaded);
         else {
                 registry_advance_creation(server->registry, creation_unknown((uint64_t)time(NULL), random_u32()));
-                keeper_release_rest(server->keeper, false);
+                keeper_release_rest(server->keeper, server_has_read_all(server));
         }
         ledger_check_health(server->ledger);
 }

@@ -118,7 +118,7 @@ void keeper_release_rest(Keeper *keeper, bool is_final) {
         }
         if (keeper->grace)
                 return;
-        r = sd_event_add_time_relative(keeper->event, &keeper->grace, CLOCK_MONOTONIC, RECONCILE_GRACE_USEC,
+        r = sd_event_add_time_relative(keeper->event, &keeper->grace, CLOCK_MONOTONIC, KEEPER_GRACE_USEC,
                                        USEC_PER_SEC, keeper_on_grace, keeper);
         if (r < 0)
                 keeper_discard_rest(keeper);

@@ -10,6 +10,8 @@
 #include "serve/ledger.h"
 #include "state/fdstore.h"
 
+#define KEEPER_GRACE_USEC (3 * USEC_PER_SEC)
+
 typedef struct Keeper Keeper;
 
 /* Takes what is in `kept`, which systemd has handed back. Borrows the rest; `port` is what EPMD's clients are told
@@ -23,7 +25,8 @@ ConnectionEvidence keeper_evidence_of(Keeper *keeper, const Node *node);
 /* Gives `node` its connection back, which keeper_evidence_of() has called open. 0 or negative errno. */
 int keeper_adopt(Keeper *keeper, Node *node);
 /* Every row has been looked at: what no row wants is closed, so that its node comes back. Where the file could not
- * be read yet (`is_final` false) it is kept for RECONCILE_GRACE_USEC more. */
+ * be read yet (`is_final` false) it is kept for KEEPER_GRACE_USEC more: a node that is closed is back in 2 s, one that
+ * is kept without a row is found by nobody. */
 void keeper_release_rest(Keeper *keeper, bool is_final);
 
 /* To be told all news of the ledger. */
