@@ -385,6 +385,7 @@ def test_who_waits_when_the_daemon_ends_is_closed(sick):
 
 def test_a_file_that_is_lost_is_an_answer(daemon):
     pass_by(daemon, "a")
+    wait_for(lambda: kinds(ask(daemon, "HISTORY")) == ["TENURE"], "its end to be on disk")
     daemon.state.unlink()
     daemon.signal(signal.SIGHUP)
     wait_for(daemon.state.exists, "a new file")
