@@ -90,6 +90,10 @@ NodeNameVerdict node_name_check(const char *name, size_t n_name) {
         return has_control ? NODE_NAME_CONTROL_CHARACTER : NODE_NAME_OK;
 }
 
+bool node_info_has_name(const NodeInfo *info, const char *name, size_t n_name) {
+        return info->n_name == n_name && memcmp(info->name, name, n_name) == 0;
+}
+
 Node *node_new(const NodeInfo *info) {
         size_t n_data = info->n_name + 1 + info->n_extra + 1;
         Node *node = calloc(1, sizeof *node + n_data);

@@ -119,6 +119,9 @@ typedef enum NodeNameVerdict {
 /* Judges a name by the rules of PROTOCOL.md ("Names"); `name` need not be terminated. */
 NodeNameVerdict node_name_check(const char *name, size_t n_name);
 
+/* `name` need not be terminated. */
+bool node_info_has_name(const NodeInfo *info, const char *name, size_t n_name);
+
 /* A copy of `info` on the heap, all else zero or unknown (peer uid unknown, connection_fd -1).
  * NULL on ENOMEM. */
 Node *node_new(const NodeInfo *info);

@@ -207,7 +207,7 @@ static Node *index_first_of_name(const Index *index, const char *name, size_t n_
         if (position == index->n_nodes)
                 return NULL;
         node = index->nodes[position];
-        if (node->info.n_name != n_name || memcmp(node->info.name, name, n_name) != 0)
+        if (!node_info_has_name(&node->info, name, n_name))
                 return NULL;
         return node;
 }
@@ -232,10 +232,6 @@ static bool scope_conflicts(const Address *a, const Address *b) {
         return address_is_any(a) || address_is_any(b) || address_equal(a, b);
 }
 
-static bool node_has_name(const Node *node, const char *name, size_t n_name) {
-        return node->info.n_name == n_name && memcmp(node->info.name, name, n_name) == 0;
-}
-
 Node *registry_find_conflict(const Registry *registry, const char *name, size_t n_name,
                              const Address *scope, const Node *after) {
         const Index *index = &registry->by_name;
@@ -245,7 +241,7 @@ Node *registry_find_conflict(const Registry *registry, const char *name, size_t 
         for (; position < index->n_nodes; position++) {
                 Node *node = index->nodes[position];
 
-                if (!node_has_name(node, name, n_name))
+                if (!node_info_has_name(&node->info, name, n_name))
                         return NULL;
                 if (scope_conflicts(&node->scope, scope))
                         return node;
@@ -813,7 +809,7 @@ Node *registry_find(const Registry *registry, const char *name, size_t n_name,
              position < index->n_nodes; position++) {
                 Node *node = index->nodes[position];
 
-                if (!node_has_name(node, name, n_name))
+                if (!node_info_has_name(&node->info, name, n_name))
                         break;
                 /* `*` conflicts with every other scope: it is alone, and first. */
                 if (address_is_any(&node->scope) || address_equal(&node->scope, local))
@@ -866,7 +862,7 @@ Node *registry_find_name(const Registry *registry, const char *name, size_t n_na
         if (!after)
                 return index_first_of_name(index, name, n_name);
         position = index_seek_name(index, name, n_name, &after->scope) + 1;
-        if (position == index->n_nodes || !node_has_name(index->nodes[position], name, n_name))
+        if (position == index->n_nodes || !node_info_has_name(&index->nodes[position]->info, name, n_name))
                 return NULL;
         return index->nodes[position];
 }

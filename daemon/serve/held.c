@@ -9,8 +9,6 @@
 
 #include "serve/held.h"
 
-#include <string.h>
-
 typedef struct Waiter {
         struct Waiter *next, *previous; /* oldest first */
         Held *held;
@@ -79,8 +77,7 @@ static size_t held_count_name(const Held *held, const NodeInfo *info) {
         size_t n = 0;
 
         for (const Waiter *waiter = held->first; waiter; waiter = waiter->next)
-                n += waiter->described->info.n_name == info->n_name &&
-                     memcmp(waiter->described->info.name, info->name, info->n_name) == 0;
+                n += node_info_has_name(&waiter->described->info, info->name, info->n_name);
         return n;
 }
 
@@ -130,8 +127,7 @@ static void waiter_poke(Waiter *waiter) {
 
 void held_poke(Held *held, const char *name, size_t n_name) {
         for (Waiter *waiter = held->first; waiter; waiter = waiter->next)
-                if (waiter->described->info.n_name == n_name &&
-                    memcmp(waiter->described->info.name, name, n_name) == 0)
+                if (node_info_has_name(&waiter->described->info, name, n_name))
                         waiter_poke(waiter);
 }
 

@@ -392,8 +392,7 @@ static bool cookie_is_no_namesakes(uint64_t cookie, void *userdata) {
         const Node *node = registry_find_by_cookie(namesake->registry, cookie);
 
         for (; node; node = registry_next_by_cookie(namesake->registry, node))
-                if (node->facts.is_awaited && node->info.n_name == info->n_name &&
-                    memcmp(node->info.name, info->name, info->n_name) == 0)
+                if (node->facts.is_awaited && node_info_has_name(&node->info, info->name, info->n_name))
                         return false;
         return true;
 }
