@@ -309,6 +309,10 @@ void control_put_text(ControlBuffer *buffer, ControlTag tag, const char *text, s
         put_bytes(buffer, text, n);
 }
 
+void control_put_string(ControlBuffer *buffer, ControlTag tag, const char *text) {
+        control_put_text(buffer, tag, text, strlen(text));
+}
+
 void control_put_named_u64(ControlBuffer *buffer, ControlTag tag, const char *name, uint64_t value) {
         size_t n = cut_text(name, strlen(name), UINT16_MAX - sizeof(value));
 
@@ -334,7 +338,7 @@ void control_put_error_answer(ControlBuffer *buffer, ControlError error, const c
         control_put_answer_head(buffer);
         control_put_record_begin(buffer, CONTROL_ERROR);
         control_put_u16(buffer, CONTROL_TAG_ERROR, (uint16_t)error);
-        control_put_text(buffer, CONTROL_TAG_TEXT, text, strlen(text));
+        control_put_string(buffer, CONTROL_TAG_TEXT, text);
         if (error == CONTROL_E_BAD_VERSION)
                 control_put_u8(buffer, CONTROL_TAG_VERSION, CONTROL_VERSION);
         control_put_record_end(buffer);

@@ -221,6 +221,8 @@ void control_put_u32(ControlBuffer *buffer, ControlTag tag, uint32_t value);
 void control_put_u64(ControlBuffer *buffer, ControlTag tag, uint64_t value);
 /* Cut at 65535 bytes, not within a character. */
 void control_put_text(ControlBuffer *buffer, ControlTag tag, const char *text, size_t n_text);
+/* The same of a terminated text. */
+void control_put_string(ControlBuffer *buffer, ControlTag tag, const char *text);
 /* A number and what it counts: CONTROL_TAG_COUNTER, CONTROL_TAG_N_IN_STATE. */
 void control_put_named_u64(ControlBuffer *buffer, ControlTag tag, const char *name, uint64_t value);
 void control_put_counter(ControlBuffer *buffer, const char *name, uint64_t value);

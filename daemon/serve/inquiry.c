@@ -9,7 +9,6 @@
 #include "serve/inquiry.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "serve/answer.h"
 #include "serve/records.h"
@@ -51,17 +50,13 @@ static uint64_t inquiry_now(const Inquiry *inquiry) {
 
 /* --- why -------------------------------------------------------------------------------------- */
 
-static void put_text(ControlBuffer *buffer, ControlTag tag, const char *text) {
-        control_put_text(buffer, tag, text, strlen(text));
-}
-
 static void put_evidence(ControlBuffer *buffer, Inquiry *inquiry, const Node *node) {
         if (node->connection && !conn_has_ended(node->connection))
-                put_text(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "connection");
+                control_put_string(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "connection");
         if (vigil_asks_listener(inquiry->parts.vigil, node) == 1)
-                put_text(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "listener");
+                control_put_string(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "listener");
         if (node->facts.is_awaited && node->await_until_usec != USEC_INFINITE)
-                put_text(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "grace");
+                control_put_string(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "grace");
         if (node->connection && fdstore_is_stored(conn_stored(node->connection)))
                 control_put_u8(buffer, CONTROL_TAG_IN_FD_STORE, 1);
 }
@@ -134,8 +129,7 @@ static int living_list_put(LivingList *list, ControlBuffer *buffer, const Regist
         for (const Node *node = registry_newest(registry); node; node = node->older) {
                 if (node->since_usec > query->to_usec)
                         continue;
-                if (query->name && (node->info.n_name != query->n_name ||
-                                    memcmp(node->info.name, query->name, query->n_name) != 0))
+                if (query->name && !node_info_has_name(&node->info, query->name, query->n_name))
                         continue;
                 records_put_node(buffer, node);
                 list->living[list->n_living++] = living_of(node);
@@ -249,18 +243,13 @@ static void inquiry_ask(Inquiry *inquiry, Conn *conn, const StoreQuery *query) {
         }
 }
 
-/* Of a field that comes twice the last one counts. */
 static bool read_u64(const ControlRequest *request, ControlTag tag, uint64_t *ret) {
         ControlField field;
-        size_t offset = 0;
-        bool is_there = false;
 
-        while (control_next_field(request->fields, request->n_fields, &offset, &field))
-                if (field.tag == tag) {
-                        *ret = control_field_u64(&field);
-                        is_there = true;
-                }
-        return is_there;
+        if (!control_find_field(request->fields, request->n_fields, tag, &field))
+                return false;
+        *ret = control_field_u64(&field);
+        return true;
 }
 
 void inquiry_history(Inquiry *inquiry, Conn *conn, const ControlRequest *request) {

@@ -9,16 +9,11 @@
 #include "serve/operator.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "core/control.h"
 #include "core/wire.h"
 #include "log.h"
 #include "serve/answer.h"
-
-static void put_string(ControlBuffer *buffer, ControlTag tag, const char *text) {
-        control_put_text(buffer, tag, text, strlen(text));
-}
 
 static void put_counter(void *userdata, const char *name, uint64_t value) {
         control_put_counter(userdata, name, value);
@@ -26,10 +21,10 @@ static void put_counter(void *userdata, const char *name, uint64_t value) {
 
 static void put_registry(ControlBuffer *buffer, const StoreStatus *status) {
         if (status->path[0])
-                put_string(buffer, CONTROL_TAG_REGISTRY_PATH, status->path);
-        put_string(buffer, CONTROL_TAG_REGISTRY_HEALTH, store_health_to_string(status->health));
+                control_put_string(buffer, CONTROL_TAG_REGISTRY_PATH, status->path);
+        control_put_string(buffer, CONTROL_TAG_REGISTRY_HEALTH, store_health_to_string(status->health));
         if (status->detail[0])
-                put_string(buffer, CONTROL_TAG_REGISTRY_DETAIL, status->detail);
+                control_put_string(buffer, CONTROL_TAG_REGISTRY_DETAIL, status->detail);
         control_put_u64(buffer, CONTROL_TAG_REGISTRY_BYTES, status->file_bytes);
         control_put_u64(buffer, CONTROL_TAG_WAL_BYTES, status->wal_bytes);
         control_put_u32(buffer, CONTROL_TAG_SCHEMA_VERSION, status->schema_version);
@@ -75,15 +70,15 @@ static void put_evidence(ControlBuffer *buffer, const OperatorParts *parts) {
         const char *blind_reason = vigil_blind_reason(vigil);
         const char *unseen_reason = unit_states_unseen_reason(parts->unit_states);
 
-        put_string(buffer, CONTROL_TAG_EVIDENCE, "connections");
+        control_put_string(buffer, CONTROL_TAG_EVIDENCE, "connections");
         if (blind_reason)
-                put_string(buffer, CONTROL_TAG_BLIND, blind_reason);
+                control_put_string(buffer, CONTROL_TAG_BLIND, blind_reason);
         else
-                put_string(buffer, CONTROL_TAG_EVIDENCE, "listeners");
+                control_put_string(buffer, CONTROL_TAG_EVIDENCE, "listeners");
         if (vigil_knows_units(vigil) && !blind_reason)
-                put_string(buffer, CONTROL_TAG_EVIDENCE, "units");
+                control_put_string(buffer, CONTROL_TAG_EVIDENCE, "units");
         if (unseen_reason)
-                put_string(buffer, CONTROL_TAG_UNITS_UNSEEN, unseen_reason);
+                control_put_string(buffer, CONTROL_TAG_UNITS_UNSEEN, unseen_reason);
 }
 
 static void put_sockets(ControlBuffer *buffer, const ListenSockets *sockets) {
@@ -93,8 +88,8 @@ static void put_sockets(ControlBuffer *buffer, const ListenSockets *sockets) {
                 const ListenSocket *entry = sockets->sockets + i;
 
                 control_put_record_begin(buffer, CONTROL_SOCKET_RECORD);
-                put_string(buffer, CONTROL_TAG_ADDRESS, listen_socket_format(entry, text, sizeof text));
-                put_string(buffer, CONTROL_TAG_ORIGIN, entry->is_passed ? "systemd" : "own");
+                control_put_string(buffer, CONTROL_TAG_ADDRESS, listen_socket_format(entry, text, sizeof text));
+                control_put_string(buffer, CONTROL_TAG_ORIGIN, entry->is_passed ? "systemd" : "own");
                 control_put_record_end(buffer);
         }
 }
@@ -106,17 +101,17 @@ static void put_status(ControlBuffer *buffer, const OperatorParts *parts) {
         store_get_status(parts->store, &status);
         put_sockets(buffer, parts->sockets);
         control_put_record_begin(buffer, CONTROL_STATUS_RECORD);
-        put_string(buffer, CONTROL_TAG_PROGRAM_VERSION, PACKAGE_VERSION);
+        control_put_string(buffer, CONTROL_TAG_PROGRAM_VERSION, PACKAGE_VERSION);
         control_put_u32(buffer, CONTROL_TAG_PID, (uint32_t)getpid());
         control_put_u64(buffer, CONTROL_TAG_STARTED, parts->started_usec);
         if (parts->boot_id)
-                put_string(buffer, CONTROL_TAG_BOOT_ID, parts->boot_id);
+                control_put_string(buffer, CONTROL_TAG_BOOT_ID, parts->boot_id);
         if (reason)
-                put_string(buffer, CONTROL_TAG_DEGRADED, reason);
+                control_put_string(buffer, CONTROL_TAG_DEGRADED, reason);
         if (parts->config_reason)
-                put_string(buffer, CONTROL_TAG_DEGRADED, parts->config_reason);
+                control_put_string(buffer, CONTROL_TAG_DEGRADED, parts->config_reason);
         for (size_t i = 0; i < parts->n_config_files; i++)
-                put_string(buffer, CONTROL_TAG_CONFIG_FILE, parts->config_files[i]);
+                control_put_string(buffer, CONTROL_TAG_CONFIG_FILE, parts->config_files[i]);
         put_evidence(buffer, parts);
         put_fd_store(buffer, parts->fdstore);
         put_numbers(buffer, parts);

@@ -3,20 +3,14 @@
 
 #include "serve/records.h"
 
-#include <string.h>
-
-static void put_string(ControlBuffer *buffer, ControlTag tag, const char *text) {
-        control_put_text(buffer, tag, text, strlen(text));
-}
-
 static void put_announced(ControlBuffer *buffer, const Node *node) {
         const char *announced = node_announced_to_string(node->facts.announced), *key, *value;
         size_t offset = 0;
 
         if (announced)
-                put_string(buffer, CONTROL_TAG_ANNOUNCED, announced);
+                control_put_string(buffer, CONTROL_TAG_ANNOUNCED, announced);
         if (node->profile.host)
-                put_string(buffer, CONTROL_TAG_HOST, node->profile.host);
+                control_put_string(buffer, CONTROL_TAG_HOST, node->profile.host);
         while (node_profile_next(&node->profile, &offset, &key, &value))
                 control_put_pair(buffer, key, value);
 }
@@ -27,18 +21,18 @@ static void put_owner(ControlBuffer *buffer, const Node *node) {
         if (node->peer.uid != NODE_UID_UNKNOWN)
                 control_put_u32(buffer, CONTROL_TAG_UID, node->peer.uid);
         if (node->unit)
-                put_string(buffer, CONTROL_TAG_UNIT, node->unit);
+                control_put_string(buffer, CONTROL_TAG_UNIT, node->unit);
         if (node->unit_pid > 0)
                 control_put_u32(buffer, CONTROL_TAG_UNIT_PID, (uint32_t)node->unit_pid);
         if (node->listener.cookie == 0)
                 return;
         control_put_u64(buffer, CONTROL_TAG_LISTENER, node->listener.cookie);
-        put_string(buffer, CONTROL_TAG_LISTENER_ADDRESS, address_format(&node->listener.address, address));
+        control_put_string(buffer, CONTROL_TAG_LISTENER_ADDRESS, address_format(&node->listener.address, address));
 }
 
 static void put_state(ControlBuffer *buffer, const Node *node) {
-        put_string(buffer, CONTROL_TAG_STATE, node_state_to_string(node->state));
-        put_string(buffer, CONTROL_TAG_STATE_SOURCE, node_source_to_string(node->state_source));
+        control_put_string(buffer, CONTROL_TAG_STATE, node_state_to_string(node->state));
+        control_put_string(buffer, CONTROL_TAG_STATE_SOURCE, node_source_to_string(node->state_source));
         /* History does not keep it. */
         if (node->state_since_usec != 0)
                 control_put_u64(buffer, CONTROL_TAG_STATE_SINCE, node->state_since_usec);
@@ -60,7 +54,7 @@ void records_put_node_fields(ControlBuffer *buffer, const Node *node) {
         control_put_u16(buffer, CONTROL_TAG_LOWEST_VERSION, node->info.lowest_version);
         control_put_u32(buffer, CONTROL_TAG_CREATION, node->creation);
         control_put_u64(buffer, CONTROL_TAG_SINCE, node->since_usec);
-        put_string(buffer, CONTROL_TAG_SCOPE, address_format(&node->scope, scope));
+        control_put_string(buffer, CONTROL_TAG_SCOPE, address_format(&node->scope, scope));
         put_owner(buffer, node);
         put_announced(buffer, node);
 }
@@ -80,21 +74,21 @@ void records_put_tenure(ControlBuffer *buffer, ControlKind kind, const Node *nod
 void records_put_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how, const char *by) {
         records_put_node_fields(buffer, node);
         control_put_u64(buffer, CONTROL_TAG_UNTIL, node->until_usec);
-        put_string(buffer, CONTROL_TAG_HOW, how);
+        control_put_string(buffer, CONTROL_TAG_HOW, how);
         if (by)
-                put_string(buffer, CONTROL_TAG_BY, by);
+                control_put_string(buffer, CONTROL_TAG_BY, by);
 }
 
 void records_put_refused(ControlBuffer *buffer, const Refused *refused) {
         control_put_record_begin(buffer, CONTROL_REFUSAL_RECORD);
         control_put_text(buffer, CONTROL_TAG_NAME, refused->name, refused->n_name);
         control_put_u64(buffer, CONTROL_TAG_AT, refused->at_usec);
-        put_string(buffer, CONTROL_TAG_REASON, refusal_to_string(refused->reason));
+        control_put_string(buffer, CONTROL_TAG_REASON, refusal_to_string(refused->reason));
         control_put_u16(buffer, CONTROL_TAG_PORT, refused->port);
         if (refused->uid != NODE_UID_UNKNOWN)
                 control_put_u32(buffer, CONTROL_TAG_UID, refused->uid);
         if (refused->unit)
-                put_string(buffer, CONTROL_TAG_UNIT, refused->unit);
+                control_put_string(buffer, CONTROL_TAG_UNIT, refused->unit);
         control_put_record_end(buffer);
 }
 
