@@ -468,16 +468,17 @@ static void ledger_tell(Ledger *ledger, const LedgerNews *news) {
 }
 
 static void ledger_carry_change(Ledger *ledger, Change *change, uint64_t now_usec) {
+        NodeState state_before;
         LedgerNews news;
 
         if (change->kind == CHANGE_NONE)
                 return;
+        state_before = change->node->state;
         news = (LedgerNews){
                 .kind = change->kind,
                 .node = change->node,
                 .end = change->end,
                 .by = change->by,
-                .state_before = change->node->state,
                 .connection_before = change->node->connection,
                 .now_usec = now_usec,
         };
@@ -488,7 +489,7 @@ static void ledger_carry_change(Ledger *ledger, Change *change, uint64_t now_use
         ledger_submit(ledger, change, now_usec);
         overdue_arm(ledger);
         ledger_count(ledger, change);
-        log_change(change, news.state_before);
+        log_change(change, state_before);
         ledger_tell(ledger, &news);
         if (change->kind == CHANGE_END)
                 change->node->connection = NULL;
@@ -530,7 +531,6 @@ void ledger_note_kept(Ledger *ledger, const Node *node, const char *reason) {
         LedgerNews news = {
                 .kind = CHANGE_REGISTER,
                 .node = node,
-                .state_before = node->state,
                 .revision = registry_revision(ledger->registry),
                 .now_usec = ledger_now(ledger, CLOCK_REALTIME),
         };

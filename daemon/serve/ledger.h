@@ -18,7 +18,6 @@ typedef struct LedgerNews {
         const Node *node; /* CHANGE_END: good until the next change */
         NodeEnd end;      /* CHANGE_END */
         const char *by;   /* CHANGE_END; or NULL */
-        NodeState state_before;
         void *connection_before; /* the Conn it had, or NULL; still there if it was lost with this change */
         uint64_t revision; /* the registry's, with this change */
         uint64_t now_usec; /* CLOCK_REALTIME */
