@@ -21,6 +21,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 from lib.epmd_client import EpmdClient
@@ -29,12 +30,26 @@ from lib.process import built, clean_environment, die_with_parent, end, wait_for
 # Below the range that the kernel takes client ports from, so that the port of a daemon that is down for a
 # moment is not given to somebody's connection.
 _PORTS = range(15000, 32000)
+_PER_WORKER = 1000
+
+
+def _own_ports():
+    """This process' share, so that no other worker takes a port between our look and our use of it; none of it twice
+    as long as there are others. Where in the range the shares of a run begin differs from run to run."""
+    run = zlib.crc32(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())).encode())
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = _PORTS.start + (run + worker) * _PER_WORKER % len(_PORTS)
+    while True:
+        yield from random.sample(range(first, first + _PER_WORKER), _PER_WORKER)
+
+
+_own = _own_ports()
 
 
 def free_port():
     """A TCP port on which nobody listens, on any address."""
     while True:
-        port = random.choice(_PORTS)
+        port = next(_own)
         with socket.socket(socket.AF_INET) as four, contextlib.suppress(OSError):
             four.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             four.bind(("0.0.0.0", port))

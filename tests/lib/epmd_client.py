@@ -202,9 +202,10 @@ class EpmdClient:
         return self.raw(frame(body))
 
     def listen(self, address="0.0.0.0", port=0):
-        """A listening socket such as a node has."""
+        """A listening socket such as a node has: what is left of former connections at that port is no obstacle."""
         with self._inside():
             sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port))
         sock.listen(5)
         return sock
