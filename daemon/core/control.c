@@ -31,6 +31,8 @@ const char *control_error_to_string(uint32_t error) {
                 [CONTROL_E_NOT_FOUND] = "not-found",
                 [CONTROL_E_AMBIGUOUS] = "ambiguous",
                 [CONTROL_E_UNAVAILABLE] = "unavailable",
+                [CONTROL_E_TOO_SLOW] = "too-slow",
+                [CONTROL_E_EXISTS] = "exists",
         };
 
         if (error >= ELEMENTS(words) || !words[error])
@@ -90,12 +92,16 @@ bool control_find_field(const uint8_t *fields, size_t n_fields, ControlTag tag, 
         return is_found;
 }
 
+bool control_has_magic(const uint8_t *body, size_t n_body) {
+        return n_body >= sizeof(magic) && memcmp(body, magic, sizeof(magic)) == 0;
+}
+
 bool control_parse_request(const uint8_t *body, size_t n_body, ControlRequest *ret) {
         bool has_kind = n_body >= CONTROL_REQUEST_HEAD;
         size_t n_head = has_kind ? CONTROL_REQUEST_HEAD : CONTROL_REQUEST_HEAD - 1;
         ControlRequest request;
 
-        if (n_body < n_head || memcmp(body, magic, sizeof(magic)) != 0)
+        if (n_body < n_head || !control_has_magic(body, n_body))
                 return false;
         request = (ControlRequest){
                 .version = body[3],
@@ -264,6 +270,11 @@ void control_put_record_end(ControlBuffer *buffer) {
         close_length(buffer, RECORD_HEAD, CONTROL_RECORD_BYTES_MAX);
 }
 
+void control_set_record_length(uint8_t *record, size_t n_record) {
+        assert(n_record > RECORD_HEAD);
+        set_integer(record, n_record - RECORD_HEAD, RECORD_HEAD);
+}
+
 static void put_field_head(ControlBuffer *buffer, ControlTag tag, size_t n_value) {
         put_integer(buffer, tag, 2);
         put_integer(buffer, n_value, 2);
@@ -334,12 +345,16 @@ void control_put_pair(ControlBuffer *buffer, const char *key, const char *value)
         put_bytes(buffer, value, n_value);
 }
 
-void control_put_error_answer(ControlBuffer *buffer, ControlError error, const char *text) {
-        control_put_answer_head(buffer);
+void control_put_error(ControlBuffer *buffer, ControlError error, const char *text) {
         control_put_record_begin(buffer, CONTROL_ERROR);
         control_put_u16(buffer, CONTROL_TAG_ERROR, (uint16_t)error);
         control_put_string(buffer, CONTROL_TAG_TEXT, text);
         if (error == CONTROL_E_BAD_VERSION)
                 control_put_u8(buffer, CONTROL_TAG_VERSION, CONTROL_VERSION);
         control_put_record_end(buffer);
+}
+
+void control_put_error_answer(ControlBuffer *buffer, ControlError error, const char *text) {
+        control_put_answer_head(buffer);
+        control_put_error(buffer, error, text);
 }

@@ -34,9 +34,16 @@ typedef enum ControlKind {
         CONTROL_WHY = 3,      /* NAME, SCOPE? : who holds it, who was refused it, who had it last */
         CONTROL_HISTORY = 4,  /* NAME?, SINCE?, UNTIL?, CURSOR?: tenures that overlap that time, newest first */
         CONTROL_AT = 5,       /* AT, CURSOR?: who was registered then */
-        CONTROL_WATCH = 6,    /* NAME? or PREFIX?, SCOPE?, EPOCH? and REVISION? to go on from: see PROTOCOL.md */
+        CONTROL_WATCH = 6,    /* a selection (serve/filter), EPOCH? and REVISION? to go on from, HEARTBEAT?; also on TCP */
         CONTROL_ANNOUNCE = 7, /* NAME, HOST?, SCOPE?, CREATION?, ANNOUNCED?, PAIR*: also on loopback TCP */
         CONTROL_RELEASE = 8,  /* NAME, SCOPE? */
+        CONTROL_FIND = 9,     /* a selection: who is registered now; also on TCP */
+        CONTROL_ADD = 10,     /* a static entry */
+        CONTROL_REMOVE = 11,  /* a static entry */
+        CONTROL_PIN = 12,     /* NAME, PORT: the port that a name is to have */
+        CONTROL_UNPIN = 13,   /* NAME */
+        CONTROL_PINS = 14,    /* NAME? */
+        CONTROL_ENTRIES = 15, /* all static entries */
         /* records */
         CONTROL_END = 64,
         CONTROL_ERROR = 65,
@@ -45,10 +52,12 @@ typedef enum ControlKind {
         CONTROL_SOCKET_RECORD = 68,
         CONTROL_TENURE_RECORD = 69,  /* a registration that has ended: a node's fields, UNTIL, HOW, BY? */
         CONTROL_REFUSAL_RECORD = 70, /* who was refused a name last: NAME, AT, REASON, PORT, UID?, UNIT? */
-        CONTROL_EPOCH_RECORD = 71,   /* WATCH: forget what you know, here comes all there is: EPOCH, REVISION */
+        CONTROL_EPOCH_RECORD = 71,   /* FIND, WATCH: forget what you know, here comes all there is: EPOCH, REVISION */
         CONTROL_SYNCED_RECORD = 72,  /* WATCH: you know all there was at REVISION */
         CONTROL_GONE_RECORD = 73,    /* WATCH: a tenure record's fields and REVISION: not registered any more */
         CONTROL_MORE_RECORD = 74,    /* HISTORY, AT: there is more, ask again with this CURSOR */
+        CONTROL_PIN_RECORD = 75,     /* NAME, PORT, SINCE, BY */
+        CONTROL_ENTRY_RECORD = 76,   /* a static entry */
 } ControlKind;
 
 typedef enum ControlError {
@@ -61,6 +70,8 @@ typedef enum ControlError {
         CONTROL_E_NOT_FOUND = 7,   /* no such node */
         CONTROL_E_AMBIGUOUS = 8,   /* several nodes have that name: a SCOPE is needed */
         CONTROL_E_UNAVAILABLE = 9, /* the registry file cannot be read now */
+        CONTROL_E_TOO_SLOW = 10,   /* WATCH: its reader is cut off, and can go on from the last SYNCED */
+        CONTROL_E_EXISTS = 11,     /* there is such an entry already */
 } ControlError;
 
 const char *control_error_to_string(uint32_t error); /* "malformed", ...; "unknown" for others */
@@ -110,7 +121,18 @@ typedef enum ControlTag {
         CONTROL_TAG_REASON = 46,   /* text: name-taken, name-reserved, ... */
         CONTROL_TAG_CURSOR = 47,   /* u64, of a CONTROL_MORE_RECORD */
         CONTROL_TAG_EPOCH = 48,    /* u64 */
-        CONTROL_TAG_PREFIX = 49,   /* text */
+        CONTROL_TAG_PREFIX = 49,   /* text; selections: once for each */
+        CONTROL_TAG_PATTERN = 50,  /* text: a shell pattern; once for each */
+        CONTROL_TAG_EXCLUDE = 51,  /* text: a shell pattern; once for each */
+        CONTROL_TAG_HIDDEN = 52,   /* u8 1: hidden nodes and helpers, too */
+        CONTROL_TAG_HEARTBEAT = 53, /* u32 milliseconds */
+
+        /* CONTROL_NODE_RECORD */
+        CONTROL_TAG_HOST_SOURCE = 54, /* text: announced, static; absent: the host part is unknown */
+        CONTROL_TAG_NAME_KIND = 55,   /* text: short, long; absent: unknown */
+        CONTROL_TAG_NODE_ORIGIN = 56, /* text: static; absent: it has registered */
+        CONTROL_TAG_ELSEWHERE = 58,   /* u8 1: on another machine, at SCOPE */
+        CONTROL_TAG_PINNED_PORT = 59, /* u16 */
 
         /* CONTROL_STATUS_RECORD */
         CONTROL_TAG_PROGRAM_VERSION = 60, /* text */
@@ -160,6 +182,8 @@ typedef struct ControlRequest {
         size_t n_fields; /* bytes */
 } ControlRequest;
 
+/* True if the body of a frame (from 'L') means to be a request of this protocol, whatever is wrong with it. */
+bool control_has_magic(const uint8_t *body, size_t n_body);
 /* The body of a frame (from 'L'). True if it is a request of this protocol: of CONTROL_VERSION and well formed,
  * or of another version, whatever follows. One that ends before its kind has kind 0, which no request has.
  * What is no request is CONTROL_E_MALFORMED. */
@@ -215,6 +239,8 @@ void control_put_request_end(ControlBuffer *buffer);
 void control_put_answer_head(ControlBuffer *buffer);
 void control_put_record_begin(ControlBuffer *buffer, ControlKind kind);
 void control_put_record_end(ControlBuffer *buffer);
+/* The length in front of a record of `n_record` bytes, all in all: for one of which the last fields are left out. */
+void control_set_record_length(uint8_t *record, size_t n_record);
 void control_put_u8(ControlBuffer *buffer, ControlTag tag, uint8_t value);
 void control_put_u16(ControlBuffer *buffer, ControlTag tag, uint16_t value);
 void control_put_u32(ControlBuffer *buffer, ControlTag tag, uint32_t value);
@@ -228,6 +254,7 @@ void control_put_named_u64(ControlBuffer *buffer, ControlTag tag, const char *na
 void control_put_counter(ControlBuffer *buffer, const char *name, uint64_t value);
 /* A key and its value, both terminated. */
 void control_put_pair(ControlBuffer *buffer, const char *key, const char *value);
-/* A whole error answer: head, error record. `text` is one sentence. CONTROL_E_BAD_VERSION also tells
- * CONTROL_VERSION. */
+/* An error record. `text` is one sentence. CONTROL_E_BAD_VERSION also tells CONTROL_VERSION. */
+void control_put_error(ControlBuffer *buffer, ControlError error, const char *text);
+/* A whole error answer: head, error record. */
 void control_put_error_answer(ControlBuffer *buffer, ControlError error, const char *text);
