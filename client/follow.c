@@ -17,6 +17,12 @@
 
 #define RETRY_USEC USEC_PER_SEC
 
+void follow_put_request_begin(ControlBuffer *request) {
+        control_put_request_begin(request, CONTROL_WATCH);
+        control_put_string(request, CONTROL_TAG_STATE, "any");
+        control_put_u8(request, CONTROL_TAG_HIDDEN, 1);
+}
+
 RollcallExit follow_begin(Follow *follow, const char *control, ControlBuffer *request) {
         RollcallExit status;
         int r;
@@ -82,9 +88,12 @@ static int on_failure(Follow *follow, int error, RollcallExit *ret_status) {
         return -1;
 }
 
-/* The daemon may have too many watchers for a moment, as all of them come back at once. */
+/* The daemon may have too many watchers for a moment, as all of them come back at once; and one who could not read for a
+ * while begins anew. */
 static int on_refusal(Follow *follow, const Record *record, RollcallExit *ret_status) {
-        if (follow->is_synced_once && ask_error_of(record) == CONTROL_E_BUSY) {
+        uint32_t error = ask_error_of(record);
+
+        if (follow->is_synced_once && (error == CONTROL_E_BUSY || error == CONTROL_E_TOO_SLOW)) {
                 connection_done(&follow->connection);
                 return 0;
         }

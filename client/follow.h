@@ -17,6 +17,9 @@ typedef struct Follow {
         bool is_synced_once;
 } Follow;
 
+/* Begins a CONTROL_WATCH of whatever nodes there are, in whatever state: narrow it down, and end it. */
+void follow_put_request_begin(ControlBuffer *request);
+
 /* Connects and sends `request`, a CONTROL_WATCH, which it takes in any case. 0, or an exit status after one
  * sentence: unreachable from the start. Release with follow_done(), also then. */
 RollcallExit follow_begin(Follow *follow, const char *control, ControlBuffer *request);

@@ -261,7 +261,7 @@ RollcallExit wait_run(const Options *options) {
                 return status;
         if (waiter.timeout_usec != USEC_INFINITE)
                 deadline_usec = now_usec(CLOCK_MONOTONIC) + waiter.timeout_usec;
-        control_put_request_begin(&request, CONTROL_WATCH);
+        follow_put_request_begin(&request);
         target_put_name(&request, &waiter.target);
         control_put_request_end(&request);
         status = follow_begin(&follow, options->control, &request);

@@ -127,7 +127,7 @@ RollcallExit watch_run(const Options *options) {
                 status = target_parse(options->words[1], &target);
         if (status != ROLLCALL_EXIT_OK)
                 return status;
-        control_put_request_begin(&request, CONTROL_WATCH);
+        follow_put_request_begin(&request);
         if (has_target)
                 target_put_name(&request, &target);
         if (options->prefix)

@@ -23,6 +23,7 @@
 #include "config/reload.h"
 #include "serve/acceptor.h"
 #include "serve/conn.h"
+#include "serve/gate.h"
 #include "serve/inquiry.h"
 #include "serve/keeper.h"
 #include "serve/ledger.h"
@@ -30,6 +31,7 @@
 #include "serve/mapper.h"
 #include "serve/operator.h"
 #include "serve/orders.h"
+#include "serve/pending.h"
 #include "serve/registrar.h"
 #include "serve/sockets.h"
 #include "serve/unit_states.h"
@@ -67,9 +69,11 @@ struct Server {
         Acceptors *acceptors;
         Keeper *keeper;
         Listings *listings;
+        Gate *gate;
         Registrar *registrar;
         Mapper *mapper;
         Watch *watch;
+        Pending *pending;
         Inquiry *inquiry;
         Orders *orders;
         OperatorParts operator_parts;
@@ -231,7 +235,7 @@ static void server_on_news(void *userdata, const LedgerNews *news) {
 static void server_on_tellable(void *userdata, uint64_t revision) {
         Server *server = userdata;
 
-        orders_tell(server->orders, revision);
+        pending_tell(server->pending, revision);
         watch_tell(server->watch, revision);
 }
 
@@ -490,8 +494,11 @@ static int server_build_desk(Server *server) {
                                 &(InquiryParts){ server->registry, server->refusals, server->store,
                                                  server->vigil });
         if (r >= 0)
+                r = pending_new(&server->pending,
+                                &(PendingParts){ server->registry, server->ledger, server->listings });
+        if (r >= 0)
                 r = orders_new(&server->orders,
-                               &(OrdersParts){ server->registry, server->ledger, server->vigil });
+                               &(OrdersParts){ server->registry, server->ledger, server->vigil, server->pending });
         return r;
 }
 
@@ -525,9 +532,11 @@ static int server_build_mapper(Server *server) {
                               &config->settings.hold_usec);
 
         if (r >= 0)
+                r = gate_new(&server->gate, server->vigil, &server->counters);
+        if (r >= 0)
                 r = mapper_new(&server->mapper,
                                &(MapperParts){ server->registry, server->ledger, server->vigil,
-                                               server->registrar, server->listings, &server->counters },
+                                               server->gate, server->registrar, server->listings, &server->counters },
                                &(MapperOptions){ &config->settings.lookup_from, &config->settings.list_from,
                                                  &config->settings.names_with_helpers,
                                                  config->relaxed_command_check, server_on_kill,
@@ -542,6 +551,8 @@ static void server_seat_operator(Server *server) {
                 .store = server->store,
                 .ledger = server->ledger,
                 .vigil = server->vigil,
+                .gate = server->gate,
+                .list_from = &server->config->settings.list_from,
                 .conns = server->conns,
                 .listings = server->listings,
                 .fdstore = server->fdstore,
@@ -550,6 +561,7 @@ static void server_seat_operator(Server *server) {
                 .inquiry = server->inquiry,
                 .orders = server->orders,
                 .watch = server->watch,
+                .pending = server->pending,
                 .counters = &server->counters,
                 .boot_id = server->config->boot_id,
                 .started_usec = now_usec(CLOCK_REALTIME),
@@ -632,8 +644,10 @@ Server *server_free(Server *server) {
         if (server->fdstore)
                 fdstore_flush(server->fdstore);
         mapper_free(server->mapper);
+        gate_free(server->gate);
         watch_free(server->watch);
         orders_free(server->orders);
+        pending_free(server->pending);
         inquiry_free(server->inquiry);
         registrar_free(server->registrar);
         listings_free(server->listings);

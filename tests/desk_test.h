@@ -10,6 +10,7 @@
 #include "core/refusals.h"
 #include "loop_test.h"
 #include "serve/acceptor.h"
+#include "serve/gate.h"
 #include "serve/inquiry.h"
 #include "serve/keeper.h"
 #include "serve/ledger.h"
@@ -17,6 +18,7 @@
 #include "serve/mapper.h"
 #include "serve/operator.h"
 #include "serve/orders.h"
+#include "serve/pending.h"
 #include "serve/registrar.h"
 #include "serve/unit_states.h"
 #include "serve/vigil.h"
@@ -51,9 +53,11 @@ typedef struct Desk {
         Acceptors *acceptors;
         Keeper *keeper;
         Listings *listings;
+        Gate *gate;
         Registrar *registrar;
         Mapper *mapper;
         Watch *watch;
+        Pending *pending;
         Inquiry *inquiry;
         Orders *orders;
         OperatorParts operator_parts;
@@ -90,7 +94,7 @@ static inline void desk_on_news(void *userdata, const LedgerNews *news) {
 static inline void desk_on_tellable(void *userdata, uint64_t revision) {
         Desk *desk = userdata;
 
-        orders_tell(desk->orders, revision);
+        pending_tell(desk->pending, revision);
         watch_tell(desk->watch, revision);
 }
 
@@ -176,9 +180,10 @@ static inline void desk_open_service(Desk *desk) {
                          0);
         ck_assert_int_eq(access_list_add(&desk->lookup_from, "any"), 0);
         ck_assert_int_eq(access_list_add(&desk->list_from, "local"), 0);
+        ck_assert_int_eq(gate_new(&desk->gate, desk->vigil, &desk->counters), 0);
         ck_assert_int_eq(mapper_new(&desk->mapper,
-                                    &(MapperParts){ desk->registry, desk->ledger, desk->vigil, desk->registrar,
-                                                    desk->listings, &desk->counters },
+                                    &(MapperParts){ desk->registry, desk->ledger, desk->vigil, desk->gate,
+                                                    desk->registrar, desk->listings, &desk->counters },
                                     &(MapperOptions){ .lookup_from = &desk->lookup_from,
                                                       .list_from = &desk->list_from,
                                                       .names_with_helpers = &desk->names_with_helpers,
@@ -189,13 +194,19 @@ static inline void desk_open_service(Desk *desk) {
         ck_assert_int_eq(inquiry_new(&desk->inquiry, desk->event,
                                      &(InquiryParts){ desk->registry, desk->refusals, desk->store, desk->vigil }),
                          0);
-        ck_assert_int_eq(orders_new(&desk->orders, &(OrdersParts){ desk->registry, desk->ledger, desk->vigil }), 0);
+        ck_assert_int_eq(pending_new(&desk->pending, &(PendingParts){ desk->registry, desk->ledger, desk->listings }),
+                         0);
+        ck_assert_int_eq(orders_new(&desk->orders, &(OrdersParts){ desk->registry, desk->ledger, desk->vigil,
+                                                                   desk->pending }),
+                         0);
         desk->operator_parts = (OperatorParts){
                 .registry = desk->registry,
                 .sockets = &desk->sockets,
                 .store = desk->store,
                 .ledger = desk->ledger,
                 .vigil = desk->vigil,
+                .gate = desk->gate,
+                .list_from = &desk->list_from,
                 .conns = desk->conns,
                 .listings = desk->listings,
                 .fdstore = desk->fdstore,
@@ -204,6 +215,7 @@ static inline void desk_open_service(Desk *desk) {
                 .inquiry = desk->inquiry,
                 .orders = desk->orders,
                 .watch = desk->watch,
+                .pending = desk->pending,
                 .counters = &desk->counters,
         };
 }
@@ -245,8 +257,10 @@ static inline void desk_stop(Desk *desk) {
         ledger_answer_written(desk->ledger);
         fdstore_flush(desk->fdstore);
         mapper_free(desk->mapper);
+        gate_free(desk->gate);
         watch_free(desk->watch);
         orders_free(desk->orders);
+        pending_free(desk->pending);
         inquiry_free(desk->inquiry);
         registrar_free(desk->registrar);
         listings_free(desk->listings);

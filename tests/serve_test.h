@@ -9,6 +9,7 @@
 #include "core/creation.h"
 #include "loop_test.h"
 #include "serve/acceptor.h"
+#include "serve/gate.h"
 #include "serve/mapper.h"
 #include "serve/operator.h"
 
@@ -43,9 +44,11 @@ struct World {
         Acceptors *acceptors;
         Keeper *keeper;
         Listings *listings;
+        Gate *gate;
         Registrar *registrar;
         Mapper *mapper;
         Watch *watch;
+        Pending *pending;
         Inquiry *inquiry;
         Orders *orders;
         OperatorParts operator_parts;
@@ -90,7 +93,7 @@ static inline void world_on_news(void *userdata, const LedgerNews *news) {
 static inline void world_on_tellable(void *userdata, uint64_t revision) {
         World *world = userdata;
 
-        orders_tell(world->orders, revision);
+        pending_tell(world->pending, revision);
         watch_tell(world->watch, revision);
 }
 
@@ -214,9 +217,10 @@ static inline void world_build_service(World *world) {
                                        &world->options.hold_usec),
                          0);
         world_open_access(world);
+        ck_assert_int_eq(gate_new(&world->gate, world->vigil, &world->counters), 0);
         ck_assert_int_eq(mapper_new(&world->mapper,
                                     &(MapperParts){ world->registry, world->ledger, world->vigil,
-                                                    world->registrar, world->listings, &world->counters },
+                                                    world->gate, world->registrar, world->listings, &world->counters },
                                     &world->mapper_options),
                          0);
 }
@@ -230,8 +234,11 @@ static inline void world_build_desk(World *world) {
                                      &(InquiryParts){ world->registry, world->refusals, world->store,
                                                       world->vigil }),
                          0);
-        ck_assert_int_eq(orders_new(&world->orders,
-                                    &(OrdersParts){ world->registry, world->ledger, world->vigil }),
+        ck_assert_int_eq(pending_new(&world->pending,
+                                     &(PendingParts){ world->registry, world->ledger, world->listings }),
+                         0);
+        ck_assert_int_eq(orders_new(&world->orders, &(OrdersParts){ world->registry, world->ledger, world->vigil,
+                                                                    world->pending }),
                          0);
         world->operator_parts = (OperatorParts){
                 .registry = world->registry,
@@ -239,6 +246,8 @@ static inline void world_build_desk(World *world) {
                 .store = world->store,
                 .ledger = world->ledger,
                 .vigil = world->vigil,
+                .gate = world->gate,
+                .list_from = &world->list_from,
                 .conns = world->conns,
                 .listings = world->listings,
                 .fdstore = world->fdstore,
@@ -247,6 +256,7 @@ static inline void world_build_desk(World *world) {
                 .inquiry = world->inquiry,
                 .orders = world->orders,
                 .watch = world->watch,
+                .pending = world->pending,
                 .counters = &world->counters,
                 .boot_id = world->options.boot_id,
                 .started_usec = WORLD_STARTED,
@@ -279,8 +289,10 @@ static inline void world_stop(World *world) {
         (void)store_stop(world->store, LONG_USEC);
         ledger_answer_written(world->ledger);
         mapper_free(world->mapper);
+        gate_free(world->gate);
         watch_free(world->watch);
         orders_free(world->orders);
+        pending_free(world->pending);
         inquiry_free(world->inquiry);
         registrar_free(world->registrar);
         listings_free(world->listings);

@@ -7,15 +7,20 @@
 #include <stdint.h>
 
 #include "core/address.h"
+#include "core/node_state.h"
 #include "util.h"
 
 typedef struct ChangeRecord {
         uint64_t revision; /* the registry's, with this change */
         Address scope;     /* of the node */
+        bool was_there, is_there; /* it was registered before, it is afterwards */
+        NodeState state_before, state; /* if so */
+        bool is_hidden;    /* to those who do not ask for hidden ones */
         const char *name;  /* of the node; not terminated */
         size_t n_name;     /* bytes */
         const uint8_t *record;
         size_t n_record; /* bytes */
+        size_t n_public; /* of them those that everybody may read */
 } ChangeRecord;
 
 typedef struct Changes Changes;

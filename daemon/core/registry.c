@@ -871,6 +871,14 @@ const Node *registry_find_former(const Registry *registry, const char *name, siz
         return index_first_of_name(&registry->formers_by_name, name, n_name);
 }
 
+size_t registry_seek(const Registry *registry, const char *name, size_t n_name) {
+        return index_seek_name(&registry->by_name, name, n_name, &ADDRESS_ANY);
+}
+
+Node *registry_at(const Registry *registry, size_t position) {
+        return position < registry->by_name.n_nodes ? registry->by_name.nodes[position] : NULL;
+}
+
 Node *registry_newest(const Registry *registry) {
         return registry->nodes.newest;
 }

@@ -206,6 +206,11 @@ Node *registry_find_name(const Registry *registry, const char *name, size_t n_na
 /* The last holder of a name that is not registered, or NULL: none is remembered. */
 const Node *registry_find_former(const Registry *registry, const char *name, size_t n_name);
 
+/* In the order of names, then of scopes: the position of the first node whose name is not before `name`, and the node
+ * at a position (NULL: the end). Positions are good until the next change. */
+size_t registry_seek(const Registry *registry, const char *name, size_t n_name);
+Node *registry_at(const Registry *registry, size_t position);
+
 /* Newest registration first: node = registry_newest(r); node; node = node->older. */
 Node *registry_newest(const Registry *registry);
 /* Oldest former first: node = registry_oldest_former(r); node; node = node->newer. */

@@ -7,24 +7,36 @@
 
 #include "log.h"
 
-static void answer(Conn *conn, const ControlBuffer *buffer) {
-        if (buffer->error < 0) {
-                log_error("A control request is closed unanswered: %s", strerror(-buffer->error));
-                conn_finish(conn);
-                return;
-        }
-        conn_answer(conn, buffer->data, buffer->n_data);
+/* False: nothing can be sent. */
+static bool is_whole(Conn *conn, const ControlBuffer *buffer) {
+        if (buffer->error == 0)
+                return true;
+        log_error("A control request is closed unanswered: %s", strerror(-buffer->error));
+        conn_finish(conn);
+        return false;
+}
+
+static void put_end(ControlBuffer *buffer) {
+        control_put_record_begin(buffer, CONTROL_END);
+        control_put_record_end(buffer);
 }
 
 void answer_buffer(Conn *conn, ControlBuffer *buffer) {
-        control_put_record_begin(buffer, CONTROL_END);
-        control_put_record_end(buffer);
-        answer(conn, buffer);
+        put_end(buffer);
+        if (is_whole(conn, buffer))
+                conn_answer(conn, buffer->data, buffer->n_data);
+}
+
+void answer_listed(Conn *conn, Listings *listings, ControlBuffer *buffer) {
+        put_end(buffer);
+        if (is_whole(conn, buffer))
+                conn_answer_listed(conn, listings, buffer->data, buffer->n_data);
 }
 
 void answer_error(Conn *conn, ControlError error, const char *text) {
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
 
         control_put_error_answer(&buffer, error, text);
-        answer(conn, &buffer);
+        if (is_whole(conn, &buffer))
+                conn_answer(conn, buffer.data, buffer.n_data);
 }

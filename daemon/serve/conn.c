@@ -269,6 +269,8 @@ static uint64_t conn_deadline(const Conn *conn) {
         if (conn->state == CONN_DELAYED)
                 return conn->began_usec + conn->conns->options.delay_write_sec * USEC_PER_SEC;
         /* A stream has no end by which all must be taken. */
+        if (conn->state == CONN_STREAMING && conn_stream_is_idle(conn))
+                return conn->active_usec + conn->stream.rest_usec;
         if (conn->state == CONN_STREAMING)
                 return conn->active_usec + times * timeout;
         return min_u64(conn->active_usec + timeout, conn->began_usec + times * timeout);
@@ -277,8 +279,6 @@ static uint64_t conn_deadline(const Conn *conn) {
 static void conn_time_out(Conn *conn) {
         conn->conns->counters->n_timed_out++;
         log_debug("%s: timed out", conn_peer_text(conn));
-        if (conn->state == CONN_STREAMING)
-                conn_on_stream_timeout(conn);
         conn_finish(conn);
 }
 
@@ -293,7 +293,9 @@ static int conn_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 conn_set_state(conn, CONN_ANSWERING);
                 conn->began_usec = conn->active_usec = conns_now(conns);
                 conn_send_answer(conn);
-        } else
+        } else if (conn->state == CONN_STREAMING)
+                conn_on_stream_timeout(conn);
+        else
                 conn_time_out(conn);
         conns_leave(conns);
         return 0;

@@ -81,6 +81,9 @@ void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob);
 /* The same with a listing; where slow readers hold too many old ones, those of the oldest are shed (P6). */
 void conn_answer_listing(Conn *conn, Listings *listings, const void *head, size_t n_head, Blob *blob);
 
+/* conn_answer() of what may be long: the rest, if the client does not take all at once, counts as a listing. */
+void conn_answer_listed(Conn *conn, Listings *listings, const void *data, size_t n_data);
+
 /* --- held: the answer takes its time ---------------------------------------------------------------- */
 
 typedef struct ConnHolder {
@@ -99,9 +102,13 @@ int conn_hold(Conn *conn, const ConnHolder *holder);
 typedef struct ConnStream {
         /* All that was sent has left: more may be sent now. */
         void (*on_idle)(void *userdata, Conn *conn);
-        /* The client has hung up, or takes nothing for so long as a whole answer may take; it is closed after
-         * this call. */
+        /* The client has hung up; it is closed after this call. */
         void (*on_left)(void *userdata, Conn *conn);
+        /* It takes nothing for so long as a whole answer may take: it is to be closed, by conn_stream_cut(). */
+        void (*on_slow)(void *userdata, Conn *conn);
+        /* Nothing was sent for `rest_usec`, and all before has left: something should be sent now. */
+        void (*on_rested)(void *userdata, Conn *conn);
+        uint64_t rest_usec; /* 0: never */
         void *userdata;
 } ConnStream;
 
@@ -113,6 +120,11 @@ bool conn_stream_is_idle(const Conn *conn);
 /* Sends `blob`, of which it takes the reference; the stream must be idle. on_idle() comes later, never from
  * within this call. */
 void conn_stream_send(Conn *conn, Blob *blob);
+/* How many bytes of the blob that is on its way have left. The stream must not be idle. */
+size_t conn_stream_n_sent(const Conn *conn);
+/* The last words to one who does not read: of the blob on its way the bytes up to `upto` (idle: none), then `last`; as
+ * far as the socket takes them at once, which is given more room for it. Then closes. */
+void conn_stream_cut(Conn *conn, size_t upto, const void *last, size_t n_last);
 
 /* --- registered --------------------------------------------------------------------------------------- */
 

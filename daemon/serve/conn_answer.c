@@ -94,26 +94,40 @@ void conn_answer_listing(Conn *conn, Listings *listings, const void *head, size_
                 conns_shed_readers_of(conns, excess);
 }
 
-void conn_answer(Conn *conn, const void *data, size_t n_data) {
-        Blob *blob;
+/* Sends what the socket takes at once: the common case needs no copy. Returns the rest; NULL: there is none, or nobody to
+ * read it, and the connection is closed. */
+static Blob *conn_send_first(Conn *conn, const void *data, size_t n_data) {
+        size_t n_sent = 0;
+        Blob *rest;
         ssize_t n;
 
         assert(conn_may_be_answered(conn));
-        /* The common case needs no copy. */
         if (conn->conns->options.delay_write_sec == 0) {
                 n = send(conn->fd, data, n_data, MSG_NOSIGNAL | MSG_MORE);
                 if (n == (ssize_t)n_data || (n < 0 && errno != EAGAIN && errno != EINTR)) {
                         conn_finish(conn);
-                        return;
+                        return NULL;
                 }
-                if (n > 0) {
-                        data = (const uint8_t *)data + n;
-                        n_data -= (size_t)n;
-                }
+                n_sent = n > 0 ? (size_t)n : 0;
         }
-        blob = blob_new(data, n_data);
-        if (blob)
-                conn_answer_blob(conn, NULL, 0, blob);
-        else
+        rest = blob_new((const uint8_t *)data + n_sent, n_data - n_sent);
+        if (!rest)
                 conn_finish(conn);
+        return rest;
+}
+
+void conn_answer(Conn *conn, const void *data, size_t n_data) {
+        Blob *rest = conn_send_first(conn, data, n_data);
+
+        if (rest)
+                conn_answer_blob(conn, NULL, 0, rest);
+}
+
+void conn_answer_listed(Conn *conn, Listings *listings, const void *data, size_t n_data) {
+        Blob *rest = conn_send_first(conn, data, n_data);
+
+        if (!rest)
+                return;
+        listings_keep(listings, rest);
+        conn_answer_listing(conn, listings, NULL, 0, rest);
 }

@@ -10,11 +10,18 @@
 #include "serve/conn.h"
 
 #include <assert.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "serve/conn_private.h"
+
+/* Of a stream over TCP: a peer that has vanished is noticed after twice that; the kernel's memory for it is twice this. */
+#define STREAM_KEEPALIVE_SEC 60
+#define STREAM_SEND_BYTES (64 * 1024)
+/* What a socket is given for the last words. The kernel allows less, as a rule: /proc/sys/net/core/wmem_max. */
+#define LAST_SEND_BYTES (4 * 1024 * 1024)
 
 static size_t conns_share(const Conns *conns) {
         return conns->options.n_conns_max / CONN_SHARE;
@@ -45,6 +52,22 @@ void conn_on_held_ready(Conn *conn) {
 
 /* --- streams ---------------------------------------------------------------------------------- */
 
+static void set_option(const Conn *conn, int level, int option, int value) {
+        (void)setsockopt(conn->fd, level, option, &value, sizeof value);
+}
+
+/* Over TCP one whose machine is gone would be there for ever, and hold what the kernel keeps for him; and the kernel
+ * would make his buffer as large as it can, so that there is no room left for conn_stream_cut(). */
+static void conn_set_stream_options(const Conn *conn) {
+        if (conn->kind != CONN_EPMD)
+                return;
+        set_option(conn, SOL_SOCKET, SO_KEEPALIVE, 1);
+        set_option(conn, IPPROTO_TCP, TCP_KEEPIDLE, STREAM_KEEPALIVE_SEC);
+        set_option(conn, IPPROTO_TCP, TCP_KEEPINTVL, STREAM_KEEPALIVE_SEC / 6);
+        set_option(conn, IPPROTO_TCP, TCP_KEEPCNT, 6);
+        set_option(conn, SOL_SOCKET, SO_SNDBUF, STREAM_SEND_BYTES);
+}
+
 int conn_stream_begin(Conn *conn, const ConnStream *stream) {
         int r;
 
@@ -55,6 +78,7 @@ int conn_stream_begin(Conn *conn, const ConnStream *stream) {
         if (r < 0)
                 return r;
         conn->stream = *stream;
+        conn_set_stream_options(conn);
         return 0;
 }
 
@@ -82,12 +106,16 @@ static void conn_stream_end(Conn *conn) {
         conn_finish(conn);
 }
 
-/* Between two blobs nothing is looked for but the client's end, and no time runs. */
+/* Between two blobs nothing is looked for but the client's end, and no time runs but that of its rest. */
 static void conn_stream_rest(Conn *conn) {
-        if (conn_watch(conn, EPOLLIN) < 0)
-                shutdown(conn->fd, SHUT_RDWR);
+        int r = conn_watch(conn, EPOLLIN);
+
         if (conn->timer)
                 sd_event_source_set_enabled(conn->timer, SD_EVENT_OFF);
+        if (r >= 0 && conn->stream.rest_usec > 0)
+                r = conn_arm_timer(conn);
+        if (r < 0)
+                shutdown(conn->fd, SHUT_RDWR);
 }
 
 static void conn_stream_continue(Conn *conn) {
@@ -116,7 +144,46 @@ void conn_on_stream_ready(Conn *conn, uint32_t events) {
 }
 
 void conn_on_stream_timeout(Conn *conn) {
-        conn->stream.on_left(conn->stream.userdata, conn);
+        if (!conn_stream_is_idle(conn)) {
+                conn->conns->counters->n_timed_out++;
+                conn->stream.on_slow(conn->stream.userdata, conn);
+                assert(conn->state == CONN_FINISHED);
+                return;
+        }
+        conn->stream.on_rested(conn->stream.userdata, conn);
+        if (conn->state == CONN_STREAMING && conn_stream_is_idle(conn)) {
+                conn->active_usec = conns_now(conn->conns);
+                conn_stream_rest(conn);
+        }
+}
+
+size_t conn_stream_n_sent(const Conn *conn) {
+        assert(!conn_stream_is_idle(conn));
+        return conn->n_blob_sent;
+}
+
+/* As large as it may be; a buffer that is larger already is left alone. */
+static void conn_make_room(const Conn *conn) {
+        int n_room = 0;
+        socklen_t n = sizeof n_room;
+
+        if (getsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &n_room, &n) == 0 && n_room < LAST_SEND_BYTES)
+                set_option(conn, SOL_SOCKET, SO_SNDBUF, LAST_SEND_BYTES);
+}
+
+void conn_stream_cut(Conn *conn, size_t upto, const void *last, size_t n_last) {
+        const uint8_t *rest = conn->blob ? conn->blob->data + conn->n_blob_sent : NULL;
+        size_t n_rest = conn->blob ? upto - conn->n_blob_sent : 0;
+        ssize_t n = 0;
+
+        assert(conn->state == CONN_STREAMING);
+        conn_make_room(conn);
+        /* What is written in part is no record, and must not be followed by one. */
+        if (n_rest > 0)
+                n = send(conn->fd, rest, n_rest, MSG_NOSIGNAL | MSG_MORE);
+        if (n == (ssize_t)n_rest)
+                (void)!send(conn->fd, last, n_last, MSG_NOSIGNAL);
+        conn_finish(conn);
 }
 
 /* --- registered ------------------------------------------------------------------------------- */

@@ -468,15 +468,14 @@ static void ledger_tell(Ledger *ledger, const LedgerNews *news) {
 }
 
 static void ledger_carry_change(Ledger *ledger, Change *change, uint64_t now_usec) {
-        NodeState state_before;
         LedgerNews news;
 
         if (change->kind == CHANGE_NONE)
                 return;
-        state_before = change->node->state;
         news = (LedgerNews){
                 .kind = change->kind,
                 .node = change->node,
+                .state_before = change->node->state,
                 .end = change->end,
                 .by = change->by,
                 .connection_before = change->node->connection,
@@ -489,7 +488,7 @@ static void ledger_carry_change(Ledger *ledger, Change *change, uint64_t now_use
         ledger_submit(ledger, change, now_usec);
         overdue_arm(ledger);
         ledger_count(ledger, change);
-        log_change(change, state_before);
+        log_change(change, news.state_before);
         ledger_tell(ledger, &news);
         if (change->kind == CHANGE_END)
                 change->node->connection = NULL;

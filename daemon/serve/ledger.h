@@ -16,6 +16,7 @@ typedef struct Ledger Ledger;
 typedef struct LedgerNews {
         ChangeKind kind;
         const Node *node; /* CHANGE_END: good until the next change */
+        NodeState state_before; /* but for CHANGE_REGISTER */
         NodeEnd end;      /* CHANGE_END */
         const char *by;   /* CHANGE_END; or NULL */
         void *connection_before; /* the Conn it had, or NULL; still there if it was lost with this change */

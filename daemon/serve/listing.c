@@ -122,6 +122,12 @@ static void listings_collect(Listings *listings) {
         }
 }
 
+void listings_keep(Listings *listings, Blob *blob) {
+        listings_collect(listings);
+        blob->older = listings->newest;
+        listings->newest = blob_ref(blob);
+}
+
 Blob *listings_get(Listings *listings, const Registry *registry, ListingKind kind) {
         uint64_t revision = registry_revision(registry);
         Blob *blob = listings->current[kind].blob;
@@ -136,9 +142,7 @@ Blob *listings_get(Listings *listings, const Registry *registry, ListingKind kin
         blob_unref(listings->current[kind].blob);
         listings->current[kind].blob = blob_ref(blob);
         listings->current[kind].revision = revision;
-        listings_collect(listings);
-        blob->older = listings->newest;
-        listings->newest = blob_ref(blob);
+        listings_keep(listings, blob);
         return blob;
 }
 
@@ -161,7 +165,7 @@ const Blob *listings_find_excess(Listings *listings) {
         listings_collect(listings);
         for (const Blob *blob = listings->newest; blob; blob = blob->older) {
                 n_bytes += blob->n_data;
-                if (!listings_is_current(listings, blob))
+                if (blob != listings->newest && !listings_is_current(listings, blob))
                         oldest = blob;
         }
         return n_bytes > LISTING_BYTES_MAX ? oldest : NULL;

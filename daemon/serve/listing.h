@@ -44,8 +44,10 @@ DEFINE_CLEANUP(Listings *, listings_free)
 /* The registry as it is now; the texts without the port at their head. One reference, the caller's. NULL on
  * ENOMEM. */
 Blob *listings_get(Listings *listings, const Registry *registry, ListingKind kind);
+/* Counts `blob`, an answer of somebody's own, as long as somebody reads it. */
+void listings_keep(Listings *listings, Blob *blob);
 /* What was encoded is out of date though the revision is the same: the rules on names have changed. */
 void listings_forget(Listings *listings);
-/* The oldest text that only slow readers hold, where all of them take more than LISTING_BYTES_MAX; else
- * NULL. Not a reference. */
+/* The oldest text that only slow readers hold, where all of them take more than LISTING_BYTES_MAX; else NULL. The newest
+ * may be as long as it is. Not a reference. */
 const Blob *listings_find_excess(Listings *listings);

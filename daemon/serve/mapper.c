@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Knows what each request of the EPMD protocol asks for and who may ask (P7). Does not know the bytes
- * (core/wire) nor how a name is given (serve/registrar).
+ * (core/wire), how a name is given (serve/registrar), nor how it is found out who asks (serve/gate).
  *
- * The trap: who may not ask is closed without a byte, and named in the log once: otherwise whoever scans the
- * network fills it.
+ * The trap: whoever may not ask is closed without a byte, as by stock epmd whoever asks what it does not know.
  */
 
 #include "serve/mapper.h"
@@ -14,14 +13,9 @@
 #include "core/wire.h"
 #include "log.h"
 
-/* Of those who may not ask, so many are remembered, so that each is named in the log once. */
-#define DENIED_REMEMBERED 256
-
 struct Mapper {
         MapperParts parts;
         MapperOptions options;
-        Address denied[DENIED_REMEMBERED];
-        size_t n_denied; /* in all; the newest takes the oldest one's place */
 };
 
 int mapper_new(Mapper **ret, const MapperParts *parts, const MapperOptions *options) {
@@ -150,16 +144,6 @@ static const AccessList *mapper_list_for(const Mapper *mapper, WireOp op) {
         return NULL;
 }
 
-static bool mapper_may_ask(Mapper *mapper, Conn *conn, WireOp op) {
-        const AccessList *list = mapper_list_for(mapper, op);
-        Address peer;
-
-        if (list && address_from_sockaddr(conn_peer(conn), &peer, NULL) == 0 &&
-            access_list_contains(list, &peer))
-                return true;
-        return vigil_is_local(mapper->parts.vigil, conn);
-}
-
 static const char *op_to_string(WireOp op) {
         switch (op) {
         case WIRE_ALIVE2:
@@ -176,31 +160,6 @@ static const char *op_to_string(WireOp op) {
                 return "STOP_REQ";
         }
         return "a request";
-}
-
-static bool mapper_is_first_denial(Mapper *mapper, const Conn *conn) {
-        size_t n = mapper->n_denied < DENIED_REMEMBERED ? mapper->n_denied : DENIED_REMEMBERED;
-        Address peer;
-
-        if (address_from_sockaddr(conn_peer(conn), &peer, NULL) < 0)
-                return true;
-        for (size_t i = 0; i < n; i++)
-                if (address_equal(mapper->denied + i, &peer))
-                        return false;
-        mapper->denied[mapper->n_denied++ % DENIED_REMEMBERED] = peer;
-        return true;
-}
-
-static void mapper_deny(Mapper *mapper, Conn *conn, WireOp op) {
-        mapper->parts.counters->n_denied++;
-        if (mapper_is_first_denial(mapper, conn))
-                log_event(LOG_NOTICE, LOG_EVENT_DENIED, &(LogFields){ .peer = conn_peer_text(conn) },
-                          "%s may not ask for %s and is closed; further requests of that address are "
-                          "counted only",
-                          conn_peer_text(conn), op_to_string(op));
-        else
-                log_debug("** %s may not ask for %s", conn_peer_text(conn), op_to_string(op));
-        conn_finish(conn);
 }
 
 static void mapper_dispatch(Mapper *mapper, Conn *conn, const WireRequest *request) {
@@ -260,10 +219,12 @@ void mapper_on_request(Mapper *mapper, Conn *conn, const uint8_t *body, size_t n
                 return;
         }
         log_request(conn, &request);
-        if (mapper_may_ask(mapper, conn, request.op))
+        if (gate_is_open(mapper->parts.gate, conn, mapper_list_for(mapper, request.op))) {
                 mapper_dispatch(mapper, conn, &request);
-        else
-                mapper_deny(mapper, conn, request.op);
+                return;
+        }
+        gate_note_denied(mapper->parts.gate, conn, op_to_string(request.op));
+        conn_finish(conn);
 }
 
 void mapper_on_end(Mapper *mapper, Conn *conn) {

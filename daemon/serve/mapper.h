@@ -8,6 +8,7 @@
 #include "core/registry.h"
 #include "serve/conn.h"
 #include "serve/counters.h"
+#include "serve/gate.h"
 #include "serve/ledger.h"
 #include "serve/listing.h"
 #include "serve/registrar.h"
@@ -18,6 +19,7 @@ typedef struct MapperParts {
         Registry *registry;
         Ledger *ledger;
         Vigil *vigil;
+        Gate *gate;
         Registrar *registrar;
         Listings *listings;
         Counters *counters;

@@ -3,7 +3,7 @@
  * Knows which request is whose to answer, and what an operator wants to see of the daemon as a whole. The bytes are
  * core/control's.
  *
- * Who may connect is decided by the control socket's file mode.
+ * Who may connect is decided by the control socket's file mode; over TCP, who may ask what is decided here (P7).
  */
 
 #include "serve/operator.h"
@@ -138,6 +138,10 @@ static void answer_names(const OperatorParts *parts, Conn *conn) {
                 answer_error(conn, CONTROL_E_INTERNAL, "There is no memory for that.");
 }
 
+static void answer_find(const OperatorParts *parts, Conn *conn, const ControlRequest *request) {
+        find_on_request(&(FindParts){ parts->registry, parts->pending, parts->watch }, conn, request);
+}
+
 static void operator_dispatch(const OperatorParts *parts, Conn *conn, const ControlRequest *request) {
         switch (request->kind) {
         case CONTROL_STATUS:
@@ -164,50 +168,117 @@ static void operator_dispatch(const OperatorParts *parts, Conn *conn, const Cont
         case CONTROL_RELEASE:
                 orders_release(parts->orders, conn, request);
                 break;
+        case CONTROL_FIND:
+                answer_find(parts, conn, request);
+                break;
         default: /* a number from outside */
                 answer_error(conn, CONTROL_E_UNKNOWN_REQUEST, "This daemon does not know that request.");
         }
 }
 
-static bool is_spoken(Conn *conn, const ControlRequest *request) {
-        if (request->version == CONTROL_VERSION)
+/* False: it was answered. */
+static bool operator_reads(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body,
+                           ControlRequest *ret) {
+        bool is_request = control_parse_request(body, n_body, ret);
+
+        parts->counters->n_control++;
+        log_debug("** got control request %u from %s", is_request ? ret->kind : 0, conn_peer_text(conn));
+        if (!is_request)
+                answer_error(conn, CONTROL_E_MALFORMED, "This is no request of the control protocol.");
+        else if (ret->version != CONTROL_VERSION)
+                answer_error(conn, CONTROL_E_BAD_VERSION, "This daemon speaks version 1 of the control protocol.");
+        else
                 return true;
-        answer_error(conn, CONTROL_E_BAD_VERSION, "This daemon speaks version 1 of the control protocol.");
         return false;
 }
 
 void operator_on_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body) {
         ControlRequest request;
-        bool is_request = control_parse_request(body, n_body, &request);
 
-        parts->counters->n_control++;
-        log_debug("** got control request %u from %s", is_request ? request.kind : 0, conn_peer_text(conn));
-        if (!is_request)
-                answer_error(conn, CONTROL_E_MALFORMED, "This is no request of the control protocol.");
-        else if (is_spoken(conn, &request))
+        if (operator_reads(parts, conn, body, n_body, &request))
                 operator_dispatch(parts, conn, &request);
 }
 
-static void operator_deny(const OperatorParts *parts, Conn *conn, const char *text) {
-        parts->counters->n_denied++;
+/* --- over TCP --------------------------------------------------------------------------------- */
+
+/* To whom a request is open over TCP. */
+typedef enum Openness {
+        OPEN_TO_NOBODY, /* on the control socket only */
+        OPEN_TO_THIS_MACHINE,
+        OPEN_TO_LIST_FROM,
+        OPEN_UNKNOWN, /* there is no such request */
+} Openness;
+
+static Openness openness_of(uint8_t kind) {
+        switch (kind) {
+        case CONTROL_FIND:
+        case CONTROL_WATCH:
+                return OPEN_TO_LIST_FROM;
+        case CONTROL_ANNOUNCE:
+                return OPEN_TO_THIS_MACHINE;
+        case CONTROL_STATUS:
+        case CONTROL_NAMES:
+        case CONTROL_WHY:
+        case CONTROL_HISTORY:
+        case CONTROL_AT:
+        case CONTROL_RELEASE:
+        case CONTROL_ADD:
+        case CONTROL_REMOVE:
+        case CONTROL_PIN:
+        case CONTROL_UNPIN:
+        case CONTROL_PINS:
+        case CONTROL_ENTRIES:
+                return OPEN_TO_NOBODY;
+        }
+        return OPEN_UNKNOWN;
+}
+
+/* What is asked for, in the words of the log. */
+static const char *kind_to_string(uint8_t kind) {
+        switch (kind) {
+        case CONTROL_FIND:
+                return "FIND";
+        case CONTROL_WATCH:
+                return "WATCH";
+        case CONTROL_ANNOUNCE:
+                return "ANNOUNCE";
+        }
+        return "what is answered on the control socket only";
+}
+
+static void operator_deny(const OperatorParts *parts, Conn *conn, uint8_t kind, const char *text) {
+        gate_note_denied(parts->gate, conn, kind_to_string(kind));
         answer_error(conn, CONTROL_E_DENIED, text);
+}
+
+static void operator_dispatch_tcp(const OperatorParts *parts, Conn *conn, const ControlRequest *request) {
+        switch (openness_of(request->kind)) {
+        case OPEN_TO_NOBODY:
+                operator_deny(parts, conn, request->kind, "That is answered on the control socket only.");
+                return;
+        case OPEN_TO_THIS_MACHINE:
+                if (gate_is_open(parts->gate, conn, NULL))
+                        break;
+                operator_deny(parts, conn, request->kind, "Only this machine may ask that.");
+                return;
+        case OPEN_TO_LIST_FROM:
+                if (gate_is_open(parts->gate, conn, parts->list_from))
+                        break;
+                operator_deny(parts, conn, request->kind, "You may not ask that: the setting list-from does not name you.");
+                return;
+        case OPEN_UNKNOWN:
+                break;
+        }
+        operator_dispatch(parts, conn, request);
 }
 
 /* Stock epmd closes what it does not know; whoever speaks this protocol is answered in words. */
 bool operator_on_tcp_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body) {
         ControlRequest request;
 
-        if (body[0] != CONTROL_OPCODE || !control_parse_request(body, n_body, &request))
+        if (!control_has_magic(body, n_body))
                 return false;
-        log_debug("** got control request %u from %s", request.kind, conn_peer_text(conn));
-        parts->counters->n_control++;
-        if (!vigil_is_local(parts->vigil, conn))
-                operator_deny(parts, conn, "Only this machine may ask that.");
-        else if (!is_spoken(conn, &request))
-                return true;
-        else if (request.kind == CONTROL_ANNOUNCE)
-                orders_announce(parts->orders, conn, &request);
-        else
-                operator_deny(parts, conn, "That is answered on the control socket only.");
+        if (operator_reads(parts, conn, body, n_body, &request))
+                operator_dispatch_tcp(parts, conn, &request);
         return true;
 }

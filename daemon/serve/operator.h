@@ -2,12 +2,16 @@
 /* The control protocol: who may ask what, and status. The rest is answered by others. */
 #pragma once
 
+#include "core/access.h"
 #include "serve/conn.h"
 #include "serve/counters.h"
+#include "serve/find.h"
+#include "serve/gate.h"
 #include "serve/inquiry.h"
 #include "serve/ledger.h"
 #include "serve/listing.h"
 #include "serve/orders.h"
+#include "serve/pending.h"
 #include "serve/registrar.h"
 #include "serve/sockets.h"
 #include "serve/unit_states.h"
@@ -23,6 +27,8 @@ typedef struct OperatorParts {
         Store *store;
         Ledger *ledger;
         Vigil *vigil;
+        Gate *gate;
+        const AccessList *list_from; /* P7; may change meanwhile */
         Conns *conns;
         Listings *listings;
         Fdstore *fdstore;
@@ -31,6 +37,7 @@ typedef struct OperatorParts {
         Inquiry *inquiry;
         Orders *orders;
         Watch *watch;
+        Pending *pending;
         Counters *counters;
         const char *boot_id;       /* or NULL */
         uint64_t started_usec;     /* CLOCK_REALTIME */
@@ -42,6 +49,6 @@ typedef struct OperatorParts {
 
 /* A request's body that came on the control socket; answers `conn`. */
 void operator_on_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body);
-/* One that came over TCP, where a node may announce itself. False: it is no request of the control protocol, and
- * nothing has happened. */
+/* One that came over TCP, where one may find and watch, and a node may announce itself. False: it does not mean to be a
+ * request of the control protocol, and nothing has happened. */
 bool operator_on_tcp_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body);

@@ -17,78 +17,14 @@
 #include "serve/records.h"
 #include "serve/selection.h"
 
-typedef struct Waiting {
-        struct Waiting *next;
-        Orders *orders;
-        Conn *conn;
-        uint64_t revision;
-        ControlBuffer buffer;
-} Waiting;
-
 struct Orders {
         OrdersParts parts;
-        Waiting *first, *last; /* by revision */
 };
 
-/* --- answers wait for the disk (P1) ----------------------------------------------------------- */
-
-static void waiting_free(Waiting *waiting) {
-        Orders *orders = waiting->orders;
-        Waiting *before = NULL;
-
-        for (Waiting *other = orders->first; other != waiting; other = other->next)
-                before = other;
-        if (before)
-                before->next = waiting->next;
-        else
-                orders->first = waiting->next;
-        if (orders->last == waiting)
-                orders->last = before;
-        control_buffer_done(&waiting->buffer);
-        free(waiting);
-}
-
-static void waiting_on_left(void *userdata, Conn *conn) {
-        (void)conn;
-        waiting_free(userdata);
-}
-
-static int orders_wait(Orders *orders, Conn *conn, uint64_t revision, ControlBuffer *buffer) {
-        Waiting *waiting = calloc(1, sizeof *waiting);
-        int r;
-
-        if (!waiting)
-                return -ENOMEM;
-        r = conn_hold(conn, &(ConnHolder){ waiting_on_left, waiting });
-        if (r < 0) {
-                free(waiting);
-                return r;
-        }
-        *waiting = (Waiting){ .orders = orders, .conn = conn, .revision = revision, .buffer = *buffer };
-        *buffer = (ControlBuffer){ 0 };
-        if (orders->last)
-                orders->last->next = waiting;
-        else
-                orders->first = waiting;
-        orders->last = waiting;
-        return 0;
-}
-
-void orders_tell(Orders *orders, uint64_t revision) {
-        while (orders->first && orders->first->revision <= revision) {
-                answer_buffer(orders->first->conn, &orders->first->buffer);
-                waiting_free(orders->first);
-        }
-}
-
-/* Where nobody can wait, the answer leaves at once: the order was carried out. */
+/* Where nobody can wait for the disk (P1), the answer leaves at once: the order was carried out. */
 static void orders_answer(Orders *orders, Conn *conn, ControlBuffer *buffer) {
-        uint64_t revision = registry_revision(orders->parts.registry);
-
-        if (revision > ledger_tellable_revision(orders->parts.ledger) &&
-            orders_wait(orders, conn, revision, buffer) == 0)
-                return;
-        answer_buffer(conn, buffer);
+        if (pending_answer(orders->parts.pending, conn, buffer) < 0)
+                answer_buffer(conn, buffer);
 }
 
 /* --- who asks --------------------------------------------------------------------------------- */
@@ -309,10 +245,6 @@ int orders_new(Orders **ret, const OrdersParts *parts) {
 }
 
 Orders *orders_free(Orders *orders) {
-        if (!orders)
-                return NULL;
-        while (orders->first)
-                waiting_free(orders->first);
         free(orders);
         return NULL;
 }

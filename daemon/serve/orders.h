@@ -5,6 +5,7 @@
 #include "core/control.h"
 #include "serve/conn.h"
 #include "serve/ledger.h"
+#include "serve/pending.h"
 #include "serve/vigil.h"
 
 typedef struct Orders Orders;
@@ -14,11 +15,11 @@ typedef struct OrdersParts {
         const Registry *registry;
         Ledger *ledger;
         Vigil *vigil;
+        Pending *pending;
 } OrdersParts;
 
 /* 0 or -ENOMEM. */
 int orders_new(Orders **ret, const OrdersParts *parts);
-/* Those who still wait for the disk are left to their connections. */
 Orders *orders_free(Orders *orders);
 DEFINE_CLEANUP(Orders *, orders_free)
 
@@ -27,6 +28,3 @@ DEFINE_CLEANUP(Orders *, orders_free)
 void orders_announce(Orders *orders, Conn *conn, const ControlRequest *request);
 /* Taken from root and from the daemon's own user. */
 void orders_release(Orders *orders, Conn *conn, const ControlRequest *request);
-
-/* Changes up to `revision` may be told. */
-void orders_tell(Orders *orders, uint64_t revision);

@@ -1,7 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Knows which fields the records of nodes, ended registrations and refusals have. PROTOCOL.md lists them. */
+/* Knows which fields the records of nodes, ended registrations and refusals have, and who may read them. PROTOCOL.md
+ * lists them. */
 
 #include "serve/records.h"
+
+#include <string.h>
+
+/* Nodes of short names and of long ones cannot connect to each other; OTP tells them apart by this. */
+static bool host_is_long(const char *host) {
+        return strpbrk(host, ".:") != NULL;
+}
+
+static void put_host(ControlBuffer *buffer, const Node *node) {
+        const char *host = node->profile.host;
+
+        if (!host)
+                return;
+        control_put_string(buffer, CONTROL_TAG_HOST, host);
+        control_put_string(buffer, CONTROL_TAG_HOST_SOURCE, "announced");
+        control_put_string(buffer, CONTROL_TAG_NAME_KIND, host_is_long(host) ? "long" : "short");
+}
 
 static void put_announced(ControlBuffer *buffer, const Node *node) {
         const char *announced = node_announced_to_string(node->facts.announced), *key, *value;
@@ -9,25 +27,20 @@ static void put_announced(ControlBuffer *buffer, const Node *node) {
 
         if (announced)
                 control_put_string(buffer, CONTROL_TAG_ANNOUNCED, announced);
-        if (node->profile.host)
-                control_put_string(buffer, CONTROL_TAG_HOST, node->profile.host);
+        put_host(buffer, node);
         while (node_profile_next(&node->profile, &offset, &key, &value))
                 control_put_pair(buffer, key, value);
 }
 
-static void put_owner(ControlBuffer *buffer, const Node *node) {
+static void put_place(ControlBuffer *buffer, const Node *node) {
         char address[ADDRESS_TEXT_MAX];
 
-        if (node->peer.uid != NODE_UID_UNKNOWN)
-                control_put_u32(buffer, CONTROL_TAG_UID, node->peer.uid);
+        control_put_string(buffer, CONTROL_TAG_SCOPE, address_format(&node->scope, address));
+        if (node->listener.cookie != 0)
+                control_put_string(buffer, CONTROL_TAG_LISTENER_ADDRESS,
+                                   address_format(&node->listener.address, address));
         if (node->unit)
                 control_put_string(buffer, CONTROL_TAG_UNIT, node->unit);
-        if (node->unit_pid > 0)
-                control_put_u32(buffer, CONTROL_TAG_UNIT_PID, (uint32_t)node->unit_pid);
-        if (node->listener.cookie == 0)
-                return;
-        control_put_u64(buffer, CONTROL_TAG_LISTENER, node->listener.cookie);
-        control_put_string(buffer, CONTROL_TAG_LISTENER_ADDRESS, address_format(&node->listener.address, address));
 }
 
 static void put_state(ControlBuffer *buffer, const Node *node) {
@@ -42,9 +55,7 @@ static void put_state(ControlBuffer *buffer, const Node *node) {
                 control_put_u8(buffer, CONTROL_TAG_HELPER, 1);
 }
 
-void records_put_node_fields(ControlBuffer *buffer, const Node *node) {
-        char scope[ADDRESS_TEXT_MAX];
-
+void records_put_public_fields(ControlBuffer *buffer, const Node *node) {
         control_put_text(buffer, CONTROL_TAG_NAME, node->info.name, node->info.n_name);
         put_state(buffer, node);
         control_put_u16(buffer, CONTROL_TAG_PORT, node->info.port);
@@ -54,9 +65,22 @@ void records_put_node_fields(ControlBuffer *buffer, const Node *node) {
         control_put_u16(buffer, CONTROL_TAG_LOWEST_VERSION, node->info.lowest_version);
         control_put_u32(buffer, CONTROL_TAG_CREATION, node->creation);
         control_put_u64(buffer, CONTROL_TAG_SINCE, node->since_usec);
-        control_put_string(buffer, CONTROL_TAG_SCOPE, address_format(&node->scope, scope));
-        put_owner(buffer, node);
+        put_place(buffer, node);
         put_announced(buffer, node);
+}
+
+void records_put_private_fields(ControlBuffer *buffer, const Node *node) {
+        if (node->peer.uid != NODE_UID_UNKNOWN)
+                control_put_u32(buffer, CONTROL_TAG_UID, node->peer.uid);
+        if (node->unit_pid > 0)
+                control_put_u32(buffer, CONTROL_TAG_UNIT_PID, (uint32_t)node->unit_pid);
+        if (node->listener.cookie != 0)
+                control_put_u64(buffer, CONTROL_TAG_LISTENER, node->listener.cookie);
+}
+
+void records_put_node_fields(ControlBuffer *buffer, const Node *node) {
+        records_put_public_fields(buffer, node);
+        records_put_private_fields(buffer, node);
 }
 
 void records_put_node(ControlBuffer *buffer, const Node *node) {
@@ -67,12 +91,13 @@ void records_put_node(ControlBuffer *buffer, const Node *node) {
 
 void records_put_tenure(ControlBuffer *buffer, ControlKind kind, const Node *node, const char *how, const char *by) {
         control_put_record_begin(buffer, kind);
-        records_put_tenure_fields(buffer, node, how, by);
+        records_put_public_tenure_fields(buffer, node, how, by);
+        records_put_private_fields(buffer, node);
         control_put_record_end(buffer);
 }
 
-void records_put_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how, const char *by) {
-        records_put_node_fields(buffer, node);
+void records_put_public_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how, const char *by) {
+        records_put_public_fields(buffer, node);
         control_put_u64(buffer, CONTROL_TAG_UNTIL, node->until_usec);
         control_put_string(buffer, CONTROL_TAG_HOW, how);
         if (by)

@@ -8,7 +8,7 @@
 
 #include "log.h"
 
-static bool parse_scope(const ControlField *field, Address *ret) {
+bool selection_parse_scope(const ControlField *field, Address *ret) {
         char text[ADDRESS_TEXT_MAX];
 
         if (field->n_value == 0 || field->n_value >= sizeof text || memchr(field->value, 0, field->n_value))
@@ -28,7 +28,7 @@ const char *selection_parse(const ControlRequest *request, bool is_name_needed, 
                         selection.name = (const char *)field.value;
                         selection.n_name = field.n_value;
                 } else if (field.tag == CONTROL_TAG_SCOPE) {
-                        if (!parse_scope(&field, &selection.scope))
+                        if (!selection_parse_scope(&field, &selection.scope))
                                 return "The address is none.";
                         selection.has_scope = true;
                 }

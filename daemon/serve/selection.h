@@ -15,6 +15,8 @@ typedef struct Selection {
         Address scope;
 } Selection;
 
+/* The address of a SCOPE field; false: it is none. */
+bool selection_parse_scope(const ControlField *field, Address *ret);
 /* The NAME and SCOPE of a request. NULL, or what is wrong with them, in words. `is_name_needed`: without a name it
  * is wrong, too. */
 const char *selection_parse(const ControlRequest *request, bool is_name_needed, Selection *ret);

@@ -32,7 +32,9 @@ void watch_tell(Watch *watch, uint64_t revision);
 void watch_begin_anew(Watch *watch);
 
 /* Answers a CONTROL_WATCH request; `conn` is a stream from then on, or gets an error answer (too many watchers:
- * CONTROL_E_BUSY; a field is bad: CONTROL_E_MALFORMED). */
+ * CONTROL_E_BUSY; a field is bad: CONTROL_E_MALFORMED). Over TCP records have their public fields only (P7). */
 void watch_on_request(Watch *watch, Conn *conn, const ControlRequest *request);
+/* Somebody is told of a revision, and may go on from there: changes are remembered from now on. */
+void watch_remember(Watch *watch);
 size_t watch_n(const Watch *watch);
 uint64_t watch_epoch(const Watch *watch);

@@ -5,7 +5,8 @@
     client.request("NAMES")                         -> [Record("NODE", {"NAME": "a", "PORT": 4711, ...}), ...]
     client.request("WHY", NAME="a")                 fields by name; a list repeats one; PAIR={"k": "v"}
     client.request(63)                              a refused request raises ControlError: .error, .word, .text
-    with client.watch(PREFIX="web_") as watch:      a stream of records
+    client.find(PATTERN=["web_*", "db?"])           -> {("web_1", "*"): Record, ...}: what is selected, as the daemon does it
+    with client.watch(PREFIX="web_") as watch:      a stream of records; of all nodes, in all states, unless told otherwise
         watch.sync()                                reads up to SYNCED, keeps what it knows in watch.nodes
         watch.wait(lambda: ("web_1", "*") in watch.nodes)
 
@@ -20,14 +21,15 @@ import time
 
 HEAD = b"LRC\x01"
 
-REQUESTS = {"STATUS": 1, "NAMES": 2, "WHY": 3, "HISTORY": 4, "AT": 5, "WATCH": 6, "ANNOUNCE": 7, "RELEASE": 8}
+REQUESTS = {"STATUS": 1, "NAMES": 2, "WHY": 3, "HISTORY": 4, "AT": 5, "WATCH": 6, "ANNOUNCE": 7, "RELEASE": 8,
+            "FIND": 9}
 RECORDS = {
     "END": 64, "ERROR": 65, "STATUS": 66, "NODE": 67, "SOCKET": 68, "TENURE": 69, "REFUSAL": 70, "EPOCH": 71,
     "SYNCED": 72, "GONE": 73, "MORE": 74,
 }
 ERRORS = {
     1: "malformed", 2: "bad-version", 3: "unknown-request", 4: "denied", 5: "busy", 6: "internal", 7: "not-found",
-    8: "ambiguous", 9: "unavailable",
+    8: "ambiguous", 9: "unavailable", 10: "too-slow", 11: "exists",
 }
 
 # number, how its value is written (a struct format, "text", "named": u64 and a name, "pair"), may occur more than once
@@ -41,7 +43,9 @@ TAGS = {
     "EVIDENCE_OF_LIFE": (37, "text", True), "LISTENER_ADDRESS": (38, "text"), "IN_FD_STORE": (39, "B"),
     "ADDRESS": (40, "text"), "ORIGIN": (41, "text"),
     "UNTIL": (42, "Q"), "HOW": (43, "text"), "BY": (44, "text"), "AT": (45, "Q"), "REASON": (46, "text"),
-    "CURSOR": (47, "Q"), "EPOCH": (48, "Q"), "PREFIX": (49, "text"),
+    "CURSOR": (47, "Q"), "EPOCH": (48, "Q"), "PREFIX": (49, "text"), "PATTERN": (50, "text"), "EXCLUDE": (51, "text"),
+    "HIDDEN": (52, "B"), "HEARTBEAT": (53, "I"), "HOST_SOURCE": (54, "text"), "NAME_KIND": (55, "text"),
+    "NODE_ORIGIN": (56, "text"), "ELSEWHERE": (58, "B"), "PINNED_PORT": (59, "H"),
     "PROGRAM_VERSION": (60, "text"), "PID": (61, "I"), "STARTED": (62, "Q"), "DEGRADED": (63, "text", True),
     "EVIDENCE": (64, "text", True), "REGISTRY_PATH": (65, "text"), "REGISTRY_HEALTH": (66, "text"),
     "REGISTRY_DETAIL": (67, "text"), "REGISTRY_BYTES": (68, "Q"), "WAL_BYTES": (69, "Q"), "SCHEMA_VERSION": (70, "I"),
@@ -230,10 +234,12 @@ class ControlConnection:
 
 
 class Watch(ControlConnection):
-    """A WATCH: what it was told is kept in `nodes` (by name and scope) and `gone` (the last end of each)."""
+    """A WATCH: what it was told is kept in `nodes` (by name and scope) and `gone` (the last end of each). `states`: those
+    that were asked for, None: all; a node that is told to be in another one has left the selection."""
 
-    def __init__(self, address, data, timeout=20.0):
+    def __init__(self, address, data, timeout=20.0, states=None):
         super().__init__(address, data, timeout)
+        self.states = states
         self.nodes, self.gone = {}, {}
         self.epoch = self.revision = None
         self.n_epochs = 0
@@ -249,6 +255,8 @@ class Watch(ControlConnection):
             self.nodes, self.gone = {}, {}
             self.epoch = record["EPOCH"]
             self.n_epochs += 1
+        elif record.kind == "NODE" and self.states is not None and record["STATE"] not in self.states:
+            assert self.nodes.pop(record.key, None) is not None or self.n_epochs == 0, f"{record.key} was not selected"
         elif record.kind == "NODE":
             self.nodes[record.key] = record
         elif record.kind == "GONE":
@@ -288,12 +296,22 @@ class ControlClient:
         with self.open(kind, **fields) as connection:
             return connection.records()
 
+    def find(self, **fields):
+        """The nodes that FIND tells, by name and scope, in its order."""
+        epoch, *nodes = self.request("FIND", **fields)
+        assert epoch.kind == "EPOCH" and all(node.kind == "NODE" for node in nodes)
+        return {node.key: node for node in nodes}
+
     def watch(self, **fields):
-        """A Watch. `after=watch` goes on where another one stopped."""
+        """A Watch of all nodes in all states, unless HIDDEN and STATE say otherwise (None: the daemon's default).
+        `after=watch` goes on where another one stopped."""
+        fields = {"HIDDEN": 1, "STATE": "any", **fields}
         after = fields.pop("after", None)
         if after is not None:
             fields.update(EPOCH=after.epoch, REVISION=after.revision)
-        watch = Watch(self.address, put_request("WATCH", **fields), self.timeout)
+        states = fields["STATE"] or ["up", "starting", "ready", "awaited"]
+        states = [states] if isinstance(states, str) else states
+        watch = Watch(self.address, put_request("WATCH", **fields), self.timeout, None if "any" in states else states)
         if after is not None:
             watch.nodes, watch.epoch = dict(after.nodes), after.epoch
         return watch
