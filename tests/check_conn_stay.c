@@ -14,7 +14,8 @@ typedef struct Bench {
         uint8_t said[16]; /* its request, read when the handler is all but done with it */
         size_t n_body;
         int result; /* of conn_hold() or conn_stream_begin() */
-        unsigned n_left, n_ended, n_idle;
+        unsigned n_left, n_ended, n_idle, n_slow, n_rested;
+        uint64_t rest_usec;
         unsigned n_to_send; /* blobs that on_idle() sends on */
         bool finishes;      /* on_idle() and on_left() close the connection themselves */
         bool is_sending;    /* within conn_stream_send() */
@@ -52,8 +53,32 @@ static void on_left(void *userdata, Conn *conn) {
                 conn_finish(conn);
 }
 
+#define LAST_WORDS "the last words"
+
+/* It is cut off within a blob: up to a full thousand. */
+static void on_slow(void *userdata, Conn *conn) {
+        Bench *bench = userdata;
+        size_t n_sent = conn_stream_n_sent(conn);
+
+        ck_assert(!conn_stream_is_idle(conn));
+        bench->n_slow++;
+        conn_stream_cut(conn, (n_sent + 999) / 1000 * 1000, LAST_WORDS, strlen(LAST_WORDS));
+}
+
+static void on_rested(void *userdata, Conn *conn) {
+        Bench *bench = userdata;
+
+        ck_assert(conn_stream_is_idle(conn));
+        bench->n_rested++;
+        if (bench->n_to_send > 0) {
+                bench->n_to_send--;
+                send_blob(bench, conn);
+        }
+}
+
 static void begin_stream(Bench *bench, Conn *conn) {
-        bench->result = conn_stream_begin(conn, &(ConnStream){ on_idle, on_left, bench });
+        bench->result = conn_stream_begin(conn, &(ConnStream){ on_idle, on_left, on_slow, on_rested, bench->rest_usec,
+                                                               bench });
         if (bench->result >= 0 && bench->blob)
                 send_blob(bench, conn);
 }
@@ -454,19 +479,85 @@ START_TEST(test_a_stream_may_be_closed_when_it_is_idle) {
 }
 END_TEST
 
-START_TEST(test_a_stream_that_takes_nothing_is_dropped_after_ten_times_the_timeout) {
+START_TEST(test_a_stream_that_takes_nothing_is_slow_after_ten_times_the_timeout) {
         Bench *bench = bench_new(30 * USEC_PER_MSEC, 1000);
         uint64_t began = test_now();
+        Heard heard = { 0 };
+        size_t n_data;
         int fd;
 
         bench->blob = numbered_blob(5000000);
         fd = client(bench, "stream");
-        ck_assert(RUN_UNTIL(bench->event, bench->n_left == 1, LONG_USEC));
+        ck_assert(RUN_UNTIL(bench->event, bench->n_slow == 1, LONG_USEC));
         ck_assert_uint_ge(test_now() - began, 300 * USEC_PER_MSEC);
         ck_assert_uint_eq(bench->counters.n_timed_out, 1);
+        ck_assert_uint_eq(bench->n_left, 0);
         ck_assert_uint_eq(conns_n(bench->conns), 0);
         ck_assert_uint_eq(bench->blob->n_refs, 1);
+        /* what is there for him ends as it should, with a word */
+        ck_assert(hear(fd, &heard));
+        ck_assert_uint_gt(heard.n_data, strlen(LAST_WORDS));
+        n_data = heard.n_data - strlen(LAST_WORDS);
+        ck_assert_uint_eq(n_data % 1000, 0);
+        ck_assert_mem_eq(heard.data, bench->blob->data, n_data);
+        ck_assert_mem_eq(heard.data + n_data, LAST_WORDS, strlen(LAST_WORDS));
+        heard_done(&heard);
         close(fd);
+        bench_free(bench);
+}
+END_TEST
+
+START_TEST(test_an_idle_stream_may_be_cut_off_too) {
+        Bench *bench = patient_bench();
+        int fd = client(bench, "stream");
+
+        conn_stream_cut(bench->conn, 0, LAST_WORDS, strlen(LAST_WORDS));
+        expect_then_end(bench->event, fd, LAST_WORDS, strlen(LAST_WORDS));
+        ck_assert_uint_eq(bench->n_left + bench->n_slow, 0);
+        bench_free(bench);
+}
+END_TEST
+
+START_TEST(test_a_stream_that_rests_is_told_so_again_and_again) {
+        Bench *bench = bench_new(20 * USEC_PER_MSEC, 1000);
+        uint64_t began = test_now();
+        int fd;
+
+        bench->blob = numbered_blob(10);
+        bench->rest_usec = 200 * USEC_PER_MSEC;
+        bench->n_to_send = 1; /* on_idle() sends it at once; nobody rests */
+        fd = client(bench, "stream");
+        ck_assert(RUN_UNTIL(bench->event, bench->n_rested == 2, LONG_USEC));
+        ck_assert_uint_ge(test_now() - began, 400 * USEC_PER_MSEC);
+        ck_assert_uint_eq(bench->n_idle, 2);
+        /* what is sent then leaves, and the rest begins anew */
+        began = test_now();
+        bench->n_to_send = 1;
+        ck_assert(RUN_UNTIL(bench->event, bench->n_idle == 3, LONG_USEC));
+        ck_assert(RUN_UNTIL(bench->event, bench->n_rested == 4, LONG_USEC));
+        ck_assert_uint_ge(test_now() - began, 400 * USEC_PER_MSEC);
+        ck_assert_uint_eq(bench->n_slow + bench->counters.n_timed_out, 0);
+        close(fd);
+        bench_free(bench);
+}
+END_TEST
+
+/* One whose machine is gone without a word. */
+START_TEST(test_over_tcp_the_kernel_looks_after_a_stream) {
+        Bench *bench = patient_bench();
+        int listener_fd = listen_on("127.0.0.1"), fd = connect_to("127.0.0.1", port_of(listener_fd)), on = 0, n_room = 0;
+        SocketAddress peer = { .sa.sa_family = AF_UNIX };
+        socklen_t n = sizeof on;
+
+        say_request(fd, "s", 1);
+        conns_take(bench->conns, accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), CONN_EPMD, 0, &peer);
+        turn(bench->event);
+        ck_assert_int_eq(getsockopt(conn_fd(bench->conn), SOL_SOCKET, SO_KEEPALIVE, &on, &n), 0);
+        ck_assert_int_eq(on, 1);
+        ck_assert_int_eq(getsockopt(conn_fd(bench->conn), SOL_SOCKET, SO_SNDBUF, &n_room, &n), 0);
+        ck_assert_int_le(n_room, 128 * 1024);
+        close(fd);
+        close(listener_fd);
         bench_free(bench);
 }
 END_TEST
@@ -680,7 +771,10 @@ static void add_streams(Suite *suite) {
         tcase_add_test(tcase, test_a_stream_whose_client_reads_slowly_waits_without_work);
         tcase_add_loop_test(tcase, test_a_stream_whose_client_leaves_is_reported_once_and_lets_go, 0, 4 * _ENDING_N);
         tcase_add_test(tcase, test_a_stream_may_be_closed_when_it_is_idle);
-        tcase_add_test(tcase, test_a_stream_that_takes_nothing_is_dropped_after_ten_times_the_timeout);
+        tcase_add_test(tcase, test_a_stream_that_takes_nothing_is_slow_after_ten_times_the_timeout);
+        tcase_add_test(tcase, test_an_idle_stream_may_be_cut_off_too);
+        tcase_add_test(tcase, test_a_stream_that_rests_is_told_so_again_and_again);
+        tcase_add_test(tcase, test_over_tcp_the_kernel_looks_after_a_stream);
         tcase_add_test(tcase, test_a_stream_that_takes_a_little_lives_on);
         tcase_add_test(tcase, test_an_idle_stream_has_no_timeout);
         tcase_add_test(tcase, test_nobody_is_told_when_all_are_closed_at_the_end);

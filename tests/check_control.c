@@ -608,11 +608,38 @@ START_TEST(test_many_records_grow_the_buffer) {
 }
 END_TEST
 
+/* What comes last is left out without a new encoding. */
+START_TEST(test_a_record_is_shortened_by_its_length) {
+        ControlBuffer buffer = { 0 };
+        size_t n_short;
+
+        control_put_record_begin(&buffer, CONTROL_NODE_RECORD);
+        control_put_u8(&buffer, CONTROL_TAG_TYPE, 77);
+        n_short = buffer.n_data;
+        control_put_u32(&buffer, CONTROL_TAG_UID, 1000);
+        control_put_record_end(&buffer);
+        control_set_record_length(buffer.data, n_short);
+        buffer.n_data = n_short;
+        assert_bytes(&buffer, BYTES("\0\0\0\6\103"
+                                    "\0\23\0\1M"));
+        control_buffer_done(&buffer);
+}
+END_TEST
+
+START_TEST(test_what_means_to_be_a_request) {
+        ck_assert(control_has_magic((const uint8_t *)"LRC", 3));
+        ck_assert(control_has_magic((const uint8_t *)"LRC\1\7\0", 6));
+        ck_assert(!control_has_magic((const uint8_t *)"LR", 2));
+        ck_assert(!control_has_magic((const uint8_t *)"LRX\1\7", 5));
+        ck_assert(!control_has_magic((const uint8_t *)"", 0));
+}
+END_TEST
+
 START_TEST(test_every_error_has_a_word_and_others_are_unknown) {
                 static const char *const words[] = {
                         "unknown", "malformed", "bad-version", "unknown-request",
                         "denied",  "busy",      "internal",    "not-found",
-                        "ambiguous", "unavailable", "unknown",
+                        "ambiguous", "unavailable", "too-slow",    "exists",    "unknown",
                 };
 
                 for (uint32_t error = 0; error < ELEMENTS(words); error++)
@@ -643,6 +670,13 @@ START_TEST(test_numbers_are_those_that_protocol_md_lists) {
                 { CONTROL_TAG_CURSOR, 47 },     { CONTROL_TAG_EPOCH, 48 },
                 { CONTROL_TAG_PREFIX, 49 },     { CONTROL_TAG_REVISION, 76 },
                 { CONTROL_TAG_N_IN_STATE, 82 }, { CONTROL_TAG_CONFIG_FILE, 89 },
+                { CONTROL_FIND, 9 },            { CONTROL_ADD, 10 },
+                { CONTROL_ENTRIES, 15 },        { CONTROL_PIN_RECORD, 75 },
+                { CONTROL_ENTRY_RECORD, 76 },   { CONTROL_E_TOO_SLOW, 10 },
+                { CONTROL_E_EXISTS, 11 },       { CONTROL_TAG_PATTERN, 50 },
+                { CONTROL_TAG_EXCLUDE, 51 },    { CONTROL_TAG_HIDDEN, 52 },
+                { CONTROL_TAG_HEARTBEAT, 53 },  { CONTROL_TAG_HOST_SOURCE, 54 },
+                { CONTROL_TAG_NAME_KIND, 55 },  { CONTROL_TAG_PINNED_PORT, 59 },
         };
 
         for (size_t i = 0; i < ELEMENTS(numbers); i++)
@@ -684,6 +718,8 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_an_answer_with_any_byte_changed_is_read_within_its_bounds);
         tcase_add_test(tcase, test_an_error_answer_names_the_error);
         tcase_add_test(tcase, test_a_bad_version_is_told_the_right_one);
+        tcase_add_test(tcase, test_a_record_is_shortened_by_its_length);
+        tcase_add_test(tcase, test_what_means_to_be_a_request);
         tcase_add_test(tcase, test_a_record_above_the_bound_is_an_error_that_sticks);
         tcase_add_test(tcase, test_many_records_grow_the_buffer);
         tcase_add_test(tcase, test_every_error_has_a_word_and_others_are_unknown);

@@ -347,18 +347,24 @@ static const struct {
 } over_tcp[] = {
         { "LRC\1\1", 5, "error error=4 text=That is answered on the control socket only." },
         { "LRC\1\2", 5, "error error=4 text=That is answered on the control socket only." },
-        { "LRC\1\6", 5, "error error=4 text=That is answered on the control socket only." },
-        { "LRC\1\x3f", 5, "error error=4 text=That is answered on the control socket only." },
-        { "LRC\1\0", 5, "error error=4 text=That is answered on the control socket only." },
+        { "LRC\1\3", 5, "error error=4 text=That is answered on the control socket only." },
+        { "LRC\1\4", 5, "error error=4 text=That is answered on the control socket only." },
+        { "LRC\1\5", 5, "error error=4 text=That is answered on the control socket only." },
+        { "LRC\1\10", 5, "error error=4 text=That is answered on the control socket only." },
+        { "LRC\1\x3f", 5, "error error=3 text=This daemon does not know that request." },
+        { "LRC\1\x40", 5, "error error=3 text=This daemon does not know that request." },
+        { "LRC\1\0", 5, "error error=3 text=This daemon does not know that request." },
         { "LRC\2\7", 5, "error error=2 text=This daemon speaks version 1 of the control protocol. version=1" },
         { "LRC\0", 4, "error error=2 " },
         { "LRC\xff\xff\xff\xff", 7, "error error=2 " },
         { "LRC\1\7", 5, "error error=1 text=The request names no node." },
         { "L", 1, NULL },
-        { "LRC", 3, NULL },
+        { "LR", 2, NULL },
+        { "LRC", 3, "error error=1 text=This is no request of the control protocol." },
         { "LRX\1\7", 5, NULL },
-        { "LRC\1\7\0", 6, NULL },       /* a field that ends in its head */
-        { "LRC\1\7\0\x10\0\2a", 10, NULL }, /* in its value */
+        /* a field that ends in its head, or in its value */
+        { "LRC\1\7\0", 6, "error error=1 text=This is no request of the control protocol." },
+        { "LRC\1\7\0\x10\0\2a", 10, "error error=1 text=This is no request of the control protocol." },
         { "lRC\1\7", 5, NULL },
 };
 

@@ -78,6 +78,8 @@ static void assert_has_all_of_node(const char *text) {
                 " 35=01 ",
                 " 36=01 ",
                 " 38=3132372e302e302e32 ",
+                " 54=616e6e6f756e636564 ",     /* announced */
+                " 55=73686f7274 ",             /* short */
         };
 
         for (size_t i = 0; i < ELEMENTS(parts); i++)
@@ -96,7 +98,7 @@ END_TEST
 
 START_TEST(test_what_is_not_known_is_absent) {
         static const char *const absent[] = { " 26=", " 27=", " 28=", " 31=", " 32=", " 33=",
-                                              " 34=", " 35=", " 36=", " 38=", " 42=", " 44=" };
+                                              " 34=", " 35=", " 36=", " 38=", " 42=", " 44=", " 54=", " 55=" };
         _cleanup_(node_freep) Node *node = node_new(&(NodeInfo){ .name = "a", .n_name = 1 });
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
 
@@ -104,6 +106,52 @@ START_TEST(test_what_is_not_known_is_absent) {
         for (size_t i = 0; i < ELEMENTS(absent); i++)
                 assert_lacks(show(&buffer), absent[i]);
         assert_has(show(&buffer), " 25=2a "); /* the scope * */
+}
+END_TEST
+
+static const struct {
+        const char *host, *kind;
+} hosts[] = {
+        { "mail", " 55=73686f7274 " },             /* short */
+        { "localhost", " 55=73686f7274 " },
+        { "127.0.0.1", " 55=6c6f6e67 " },          /* long */
+        { "mail.example.org", " 55=6c6f6e67 " },
+        { "::1", " 55=6c6f6e67 " },
+        { "mail.", " 55=6c6f6e67 " },
+};
+
+START_TEST(test_the_host_part_says_whether_the_name_is_short_or_long) {
+        _cleanup_(node_freep) Node *node = node_new(&(NodeInfo){ .name = "a", .n_name = 1 });
+        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
+
+        node->profile.host = strdup(hosts[_i].host);
+        records_put_node(&buffer, node);
+        assert_has(show(&buffer), hosts[_i].kind);
+        assert_has(show(&buffer), " 54=616e6e6f756e636564 ");
+}
+END_TEST
+
+/* P7: who it is on this machine is not told to others; and these come last. */
+START_TEST(test_private_fields_are_three_and_come_last) {
+        static const char private[] = " 26=000003e8 31=00001092 28=000000000000abcd ";
+        _cleanup_(node_freep) Node *node = full_node();
+        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 }, public = { 0 };
+        const char *text;
+
+        records_put_node(&buffer, node);
+        text = show(&buffer);
+        ck_assert_str_eq(text + strlen(text) - strlen(private), private);
+        control_put_record_begin(&public, CONTROL_NODE_RECORD);
+        records_put_public_fields(&public, node);
+        control_put_record_end(&public);
+        text = show(&public);
+        assert_lacks(text, " 26=");
+        assert_lacks(text, " 28=");
+        assert_lacks(text, " 31=");
+        assert_has(text, " 27=612e73657276696365 ");
+        assert_has(text, " 32=68 ");
+        ck_assert_uint_gt(buffer.n_data, public.n_data);
+        ck_assert_mem_eq(buffer.data + 4, public.data + 4, public.n_data - 4);
 }
 END_TEST
 
@@ -170,6 +218,8 @@ Suite *suite(void) {
 
         tcase_add_test(tcase, test_a_record_has_all_that_is_known_of_a_node);
         tcase_add_test(tcase, test_what_is_not_known_is_absent);
+        tcase_add_loop_test(tcase, test_the_host_part_says_whether_the_name_is_short_or_long, 0, ELEMENTS(hosts));
+        tcase_add_test(tcase, test_private_fields_are_three_and_come_last);
         tcase_add_test(tcase, test_a_tenure_is_a_node_and_its_end);
         tcase_add_test(tcase, test_a_refusal_tells_whom_when_and_why);
         tcase_add_test(tcase, test_the_longest_node_is_a_record_too);

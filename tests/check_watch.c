@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <fnmatch.h>
 #include <limits.h>
 
 #include "loop_test.h"
@@ -31,7 +32,7 @@ static void on_end(void *userdata, Conn *conn) {
         ck_abort_msg("nobody is registered here");
 }
 
-static Bench *bench_new(void) {
+static Bench *hasty_bench(uint64_t packet_timeout_usec) {
         Bench *bench = calloc(1, sizeof *bench);
 
         no_log();
@@ -40,10 +41,14 @@ static Bench *bench_new(void) {
         ck_assert_int_eq(registry_new(&bench->registry, &(RegistryLimits){ 100000, 100000 }), 0);
         ck_assert_int_eq(watch_new(&bench->watch, bench->registry), 0);
         ck_assert_int_eq(conns_new(&bench->conns, bench->event,
-                                   &(ConnOptions){ .packet_timeout_usec = 60 * USEC_PER_SEC, .n_conns_max = 10000 },
+                                   &(ConnOptions){ .packet_timeout_usec = packet_timeout_usec, .n_conns_max = 10000 },
                                    &(ConnHandler){ on_request, on_end, bench }, &bench->counters),
                          0);
         return bench;
+}
+
+static Bench *bench_new(void) {
+        return hasty_bench(60 * USEC_PER_SEC);
 }
 
 static void bench_free(Bench *bench) {
@@ -81,7 +86,8 @@ static void carry(Bench *bench, const Event *event) {
                 ck_assert_int_ge(r, 0);
                 if (change.kind == CHANGE_NONE)
                         continue;
-                news = (LedgerNews){ .kind = change.kind, .node = change.node, .end = change.end, .by = change.by };
+                news = (LedgerNews){ .kind = change.kind, .node = change.node, .state_before = change.node->state,
+                                     .end = change.end, .by = change.by };
                 registry_apply(bench->registry, &change);
                 news.revision = revision(bench) + bench->skipped;
                 watch_note(bench->watch, &news);
@@ -99,12 +105,13 @@ static Node *find(const Bench *bench, const char *name, const char *scope) {
         return node;
 }
 
-/* A name that is taken is refused, as ever. */
+/* A name that is taken is refused, as ever. Those that begin with h are hidden nodes. */
 static void enter(Bench *bench, const char *name, const char *scope) {
         static uint64_t cookie;
         Event event = {
                 .kind = EVENT_REGISTER,
-                .info = { .name = name, .n_name = strlen(name), .highest_version = 6, .port = 4000 },
+                .info = { .name = name, .n_name = strlen(name), .highest_version = 6, .port = 4000,
+                          .type = name[0] == 'h' ? NODE_TYPE_HIDDEN : NODE_TYPE_NORMAL },
                 .peer.uid = 1000,
                 .listener.cookie = ++cookie,
                 .connection = bench,
@@ -151,23 +158,44 @@ typedef struct Client {
         Heard heard;
         size_t n_read; /* of what was heard */
         bool has_head;
+        const char *states; /* those it has asked for, as Wanted says them */
+        bool is_strict;     /* it is told of no end of what it does not know */
         Image image;
         Image synced; /* at the last SYNCED */
         uint64_t epoch, revision;
-        unsigned n_epochs, n_nodes, n_gone, n_synced;
+        unsigned n_epochs, n_nodes, n_left, n_gone, n_synced; /* left: told once more, in a state not asked for */
         unsigned error; /* ControlError, once it was told one */
         char by[32], how[32];
         bool is_helper; /* of the last node it heard of */
+        bool has_uid, has_cookie;
 } Client;
 
 typedef struct Wanted {
-        const char *name, *prefix, *scope;
+        const char *name, *prefix, *scope, *pattern, *exclude;
+        const char *states; /* words; NULL: any; "": not said, all but stopping */
+        bool hides;         /* no hidden ones */
+        bool is_tcp;
+        uint32_t heartbeat_msec;  /* 0: not said */
         uint64_t epoch, revision; /* to go on from; epoch 0: not said */
 } Wanted;
+
+static bool wants_state(const char *states, const char *state) {
+        if (!states)
+                return true;
+        return states[0] ? strstr(states, state) != NULL : strcmp(state, "stopping") != 0;
+}
 
 static void put_text(ControlBuffer *buffer, ControlTag tag, const char *text) {
         if (text)
                 control_put_text(buffer, tag, text, strlen(text));
+}
+
+static void put_states(ControlBuffer *buffer, const char *states) {
+        _cleanup_(freep) char *words = strdup(states ? states : "any");
+        char *save = NULL;
+
+        for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save))
+                put_text(buffer, CONTROL_TAG_STATE, word);
 }
 
 static void client_say(Client *client, const Wanted *wanted) {
@@ -177,6 +205,13 @@ static void client_say(Client *client, const Wanted *wanted) {
         put_text(&buffer, CONTROL_TAG_NAME, wanted->name);
         put_text(&buffer, CONTROL_TAG_PREFIX, wanted->prefix);
         put_text(&buffer, CONTROL_TAG_SCOPE, wanted->scope);
+        put_text(&buffer, CONTROL_TAG_PATTERN, wanted->pattern);
+        put_text(&buffer, CONTROL_TAG_EXCLUDE, wanted->exclude);
+        put_states(&buffer, wanted->states);
+        if (!wanted->hides)
+                control_put_u8(&buffer, CONTROL_TAG_HIDDEN, 1);
+        if (wanted->heartbeat_msec != 0)
+                control_put_u32(&buffer, CONTROL_TAG_HEARTBEAT, wanted->heartbeat_msec);
         if (wanted->epoch != 0) {
                 control_put_u64(&buffer, CONTROL_TAG_EPOCH, wanted->epoch);
                 control_put_u64(&buffer, CONTROL_TAG_REVISION, wanted->revision);
@@ -194,8 +229,9 @@ static void client_open(Client *client, Bench *bench, const Wanted *wanted, int 
                 ck_assert_int_eq(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &n_sndbuf, sizeof n_sndbuf), 0);
         client->bench = bench;
         client->fd = fds[0];
+        client->states = wanted->states;
         client_say(client, wanted);
-        conns_take(bench->conns, fds[1], CONN_CONTROL, 0, &peer);
+        conns_take(bench->conns, fds[1], wanted->is_tcp ? CONN_EPMD : CONN_CONTROL, 0, &peer);
 }
 
 static Client *client_new(Bench *bench, const Wanted *wanted) {
@@ -235,8 +271,11 @@ static Heading client_read_fields(Client *client, const uint8_t *fields, size_t 
         ControlField field;
         size_t offset = 0;
 
-        if (control_find_field(fields, n_fields, CONTROL_TAG_NAME, &field))
+        if (control_find_field(fields, n_fields, CONTROL_TAG_NAME, &field)) {
                 client->is_helper = control_find_field(fields, n_fields, CONTROL_TAG_HELPER, &field);
+                client->has_uid = control_find_field(fields, n_fields, CONTROL_TAG_UID, &field);
+                client->has_cookie = control_find_field(fields, n_fields, CONTROL_TAG_LISTENER, &field);
+        }
         while (control_next_field(fields, n_fields, &offset, &field))
                 switch (field.tag) {
                 case CONTROL_TAG_NAME:
@@ -290,12 +329,13 @@ static void image_put(Image *image, const Known *known) {
         *place = *known;
 }
 
-/* Whoever goes on from a SYNCED hears of some ends twice. */
-static void image_drop(Image *image, const Known *known) {
-        Known *place = image_find(image, known);
+/* Whoever goes on from a SYNCED with more than he knew there hears of some ends twice. */
+static void client_drop(Client *client, const Known *known) {
+        Known *place = image_find(&client->image, known);
 
+        ck_assert_msg(place || !client->is_strict, "%s@%s was not known", known->name, known->scope);
         if (place)
-                *place = image->nodes[--image->n_nodes];
+                *place = client->image.nodes[--client->image.n_nodes];
 }
 
 static void client_take(Client *client, uint8_t kind, const uint8_t *fields, size_t n_fields) {
@@ -311,11 +351,16 @@ static void client_take(Client *client, uint8_t kind, const uint8_t *fields, siz
                 client->n_epochs++;
                 break;
         case CONTROL_NODE_RECORD:
-                image_put(&client->image, &heading.known);
-                client->n_nodes++;
+                if (wants_state(client->states, heading.known.state)) {
+                        image_put(&client->image, &heading.known);
+                        client->n_nodes++;
+                } else {
+                        client_drop(client, &heading.known);
+                        client->n_left++;
+                }
                 break;
         case CONTROL_GONE_RECORD:
-                image_drop(&client->image, &heading.known);
+                client_drop(client, &heading.known);
                 client->n_gone++;
                 break;
         case CONTROL_SYNCED_RECORD:
@@ -533,6 +578,166 @@ START_TEST(test_what_does_not_match_is_not_told_and_costs_nothing) {
 }
 END_TEST
 
+/* What a node is told to be in, one after the other, and what one who has asked for certain states hears of it: (n)ode,
+ * (l)eft, (g)one, or nothing (.). The first is how it enters: up. */
+static const struct {
+        const char *states, *steps, *heard;
+} passages[] = {
+        { "", "e", "n" },
+        { "", "ed", "nl" },
+        { "", "edr", "nln" },
+        { "", "edx", "nl." },
+        { "", "ex", "ng" },
+        { "", "erx", "nng" },
+        { "", "edrx", "nlng" },
+        { "", "edhx", "nl.." },   /* what he tells of a node that has left is told nobody */
+        { "", "erhx", "nnng" },
+        { "ready", "erx", ".ng" },
+        { "ready", "ex", ".." },
+        { "ready", "edx", "..." },
+        { "ready", "edrdrx", "..nlng" },
+        { "up ready", "edrd", "nlnl" },
+        { "stopping", "edrdx", ".nlng" },
+        { "awaited", "edrx", "...." },
+        { NULL, "edrhx", "nnnng" },
+};
+
+static void pass(Bench *bench, char step) {
+        NodeProfile profile = { 0 };
+
+        switch (step) {
+        case 'e':
+                enter(bench, "a", "*");
+                break;
+        case 'd':
+                announce(bench, "a", "*", NODE_ANNOUNCED_DRAINING);
+                break;
+        case 'r':
+                announce(bench, "a", "*", NODE_ANNOUNCED_READY);
+                break;
+        case 'h':
+                ck_assert_int_eq(node_profile_set(&profile, "k", 1, "v", 1), 0);
+                carry(bench, &(Event){ .kind = EVENT_ANNOUNCED, .node = find(bench, "a", "*"), .profile = &profile });
+                node_profile_done(&profile);
+                break;
+        case 'x':
+                leave(bench, "a", "*");
+                break;
+        default:
+                ck_abort_msg("no such step: %c", step);
+        }
+        tell_all(bench);
+}
+
+static char heard_since(const Client *before, const Client *now) {
+        if (now->n_nodes > before->n_nodes)
+                return 'n';
+        if (now->n_left > before->n_left)
+                return 'l';
+        return now->n_gone > before->n_gone ? 'g' : '.';
+}
+
+START_TEST(test_who_asks_for_states_hears_who_comes_into_them_and_who_leaves_them) {
+        Bench *bench = bench_new();
+        Client *client = client_new(bench, &(Wanted){ .states = passages[_i].states });
+        Client *late;
+        char heard[16] = "";
+
+        client->is_strict = true;
+        settle(client);
+        for (size_t i = 0; passages[_i].steps[i]; i++) {
+                Client before = *client;
+
+                pass(bench, passages[_i].steps[i]);
+                settle(client);
+                heard[i] = heard_since(&before, client);
+                ck_assert_uint_eq(client->n_nodes + client->n_left + client->n_gone -
+                                          (before.n_nodes + before.n_left + before.n_gone),
+                                  heard[i] != '.');
+                /* whoever comes now knows the same */
+                late = client_new(bench, &(Wanted){ .states = passages[_i].states });
+                settle(late);
+                ck_assert_uint_eq(late->n_left, 0);
+                ck_assert_uint_eq(late->synced.n_nodes, client->synced.n_nodes);
+                client_free(late);
+        }
+        ck_assert_str_eq(heard, passages[_i].heard);
+        client_free(client);
+        bench_free(bench);
+}
+END_TEST
+
+START_TEST(test_hidden_nodes_are_told_to_those_who_ask_for_them) {
+        Bench *bench = bench_new();
+        Client *client, *all;
+
+        enter(bench, "h1", "*");
+        enter(bench, "a", "*");
+        tell_all(bench);
+        client = client_new(bench, &(Wanted){ .hides = true });
+        all = client_new(bench, NULL);
+        assert_client(client, 1, 1, 0, 1);
+        assert_client(all, 1, 2, 0, 1);
+        enter(bench, "h2", "*");
+        leave(bench, "h1", "*");
+        tell_all(bench);
+        assert_client(client, 1, 1, 0, 1);
+        assert_client(all, 1, 3, 1, 2);
+        client_free(client);
+        client_free(all);
+        bench_free(bench);
+}
+END_TEST
+
+START_TEST(test_what_patterns_select_and_exclude) {
+        Bench *bench = bench_new();
+        Client *client;
+
+        enter(bench, "web_1", "*");
+        enter(bench, "db", "*");
+        tell_all(bench);
+        client = client_new(bench, &(Wanted){ .pattern = "w*_?", .exclude = "*_9" });
+        assert_client(client, 1, 1, 0, 1);
+        enter(bench, "web_2", "*");
+        enter(bench, "web_9", "*");
+        enter(bench, "web_22", "*");
+        tell_all(bench);
+        assert_client(client, 1, 2, 0, 2);
+        client_free(client);
+        bench_free(bench);
+}
+END_TEST
+
+/* P7; and one encoding serves both. */
+START_TEST(test_over_tcp_what_concerns_this_machine_alone_is_left_out) {
+        Bench *bench = bench_new();
+        Client *client, *other;
+
+        enter(bench, "a", "*");
+        tell_all(bench);
+        client = client_new(bench, NULL);
+        other = client_new(bench, &(Wanted){ .is_tcp = true });
+        for (unsigned i = 0; i < 3; i++) {
+                settle(client);
+                settle(other);
+                ck_assert(client->has_uid && client->has_cookie);
+                ck_assert(!other->has_uid && !other->has_cookie);
+                ck_assert_uint_eq(client->n_nodes + client->n_gone, i + 1);
+                ck_assert_uint_eq(other->n_nodes + other->n_gone, i + 1);
+                ck_assert_uint_eq(other->synced.n_nodes, i < 2);
+                if (i == 0)
+                        announce(bench, "a", "*", NODE_ANNOUNCED_READY);
+                else
+                        leave(bench, "a", "*");
+                tell_all(bench);
+        }
+        ck_assert_str_eq(other->how, "left");
+        client_free(client);
+        client_free(other);
+        bench_free(bench);
+}
+END_TEST
+
 /* --- going on from before ----------------------------------------------------------------------------- */
 
 START_TEST(test_who_comes_back_hears_only_what_he_has_missed) {
@@ -566,10 +771,9 @@ END_TEST
 static const struct {
         const char *what;
         bool is_our_epoch;
-        int64_t revision; /* negative: so much before what may be told */
+        int64_t revision;
 } strangers[] = {
         { "another epoch", false, 5 },
-        { "a revision that may not be told yet", true, 11 },
         { "a revision that will never be", true, INT64_MAX },
         { "a revision before anybody watched", true, 1 },
 };
@@ -597,6 +801,47 @@ START_TEST(test_who_cannot_go_on_from_there_hears_all_anew) {
 }
 END_TEST
 
+/* Whoever was told of it by FIND may be a moment ahead of those who watch. */
+START_TEST(test_who_knows_more_than_may_be_told_waits_for_it) {
+        Bench *bench = bench_new();
+        Client *first = client_new(bench, NULL), *client;
+
+        enter(bench, "a", "*");
+        enter(bench, "b", "*");
+        tell(bench, 1);
+        client = client_new(bench, &(Wanted){ .epoch = watch_epoch(bench->watch), .revision = 2 });
+        assert_client(client, 0, 0, 0, 0);
+        enter(bench, "c", "*");
+        tell(bench, 2);
+        assert_client(client, 0, 0, 0, 1);
+        ck_assert_uint_eq(client->revision, 2);
+        tell(bench, 3);
+        assert_client(client, 0, 1, 0, 2);
+        ck_assert_uint_eq(client->revision, 3);
+        client_free(client);
+        client_free(first);
+        bench_free(bench);
+}
+END_TEST
+
+/* FIND, too, tells of a revision. */
+START_TEST(test_changes_are_remembered_once_somebody_may_go_on_from_them) {
+        Bench *bench = bench_new();
+        Client *client;
+
+        enter(bench, "a", "*");
+        tell_all(bench);
+        watch_remember(bench->watch);
+        enter(bench, "b", "*");
+        tell_all(bench);
+        client = client_new(bench, &(Wanted){ .epoch = watch_epoch(bench->watch), .revision = 1 });
+        assert_client(client, 0, 1, 0, 1);
+        ck_assert_uint_eq(client->revision, 2);
+        client_free(client);
+        bench_free(bench);
+}
+END_TEST
+
 START_TEST(test_one_of_epoch_and_revision_is_not_enough) {
         Bench *bench = bench_new();
         Client *client = client_new(bench, &(Wanted){ .epoch = watch_epoch(bench->watch), .revision = 0 });
@@ -612,6 +857,7 @@ START_TEST(test_one_of_epoch_and_revision_is_not_enough) {
                 client = calloc(1, sizeof *client);
                 ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
                 control_put_request_begin(&buffer, CONTROL_WATCH);
+                control_put_string(&buffer, CONTROL_TAG_STATE, "any");
                 control_put_u64(&buffer, tags[i], i == 0 ? watch_epoch(bench->watch) : 0);
                 control_put_request_end(&buffer);
                 say(fds[0], buffer.data, buffer.n_data);
@@ -762,6 +1008,23 @@ START_TEST(test_when_what_is_known_changes_every_watcher_hears_all_anew) {
 }
 END_TEST
 
+/* What there is to be heard is whole up to its last record, and that is the word. Takes nothing in. */
+static void assert_cut_off_with_a_word(Client *client) {
+        size_t at = client->n_read + (client->has_head ? 0 : CONTROL_ANSWER_HEAD), n, n_fields;
+        const uint8_t *fields;
+        ControlField error;
+        uint8_t kind = 0;
+
+        ck_assert(hear(client->fd, &client->heard));
+        for (; at < client->heard.n_data; at += n)
+                ck_assert_int_eq(control_next_record(client->heard.data + at, client->heard.n_data - at, &n, &kind,
+                                                     &fields, &n_fields),
+                                 1);
+        ck_assert_uint_eq(kind, CONTROL_ERROR);
+        ck_assert(control_find_field(fields, n_fields, CONTROL_TAG_ERROR, &error));
+        ck_assert_uint_eq(control_field_u64(&error), CONTROL_E_TOO_SLOW);
+}
+
 /* --- bounds (P6) -------------------------------------------------------------------------------------- */
 
 START_TEST(test_there_is_room_for_so_many_watchers_and_more_are_told_so) {
@@ -831,9 +1094,84 @@ START_TEST(test_who_holds_the_oldest_snapshot_goes_when_they_are_too_much) {
         ck_assert_uint_lt(n_left, N);
         ck_assert_uint_gt(n_left, 3);
         for (unsigned i = 0; i < N; i++) {
-                ck_assert_int_eq(hear(clients[i]->fd, &clients[i]->heard), i < N - n_left);
+                if (i < N - n_left)
+                        assert_cut_off_with_a_word(clients[i]);
+                else
+                        ck_assert(!hear(clients[i]->fd, &clients[i]->heard));
                 client_free(clients[i]);
         }
+        bench_free(bench);
+}
+END_TEST
+
+START_TEST(test_who_takes_nothing_is_cut_off_with_a_word_and_loses_nothing) {
+        Bench *bench = hasty_bench(20 * USEC_PER_MSEC);
+        Client *client = calloc(1, sizeof *client);
+        uint64_t began = test_now();
+
+        client->is_strict = true;
+        client_open(client, bench, &(Wanted){ .is_tcp = _i }, 1);
+        settle(client);
+        for (unsigned i = 0; i < 20; i++)
+                churn(bench, 100);
+        enter(bench, "a", "*");
+        tell_all(bench);
+        ck_assert(RUN_UNTIL(bench->event, watch_n(bench->watch) == 0, LONG_USEC));
+        ck_assert_uint_ge(test_now() - began, 200 * USEC_PER_MSEC);
+        ck_assert_uint_eq(bench->counters.n_timed_out, 1);
+        assert_cut_off_with_a_word(client);
+        settle(client);
+        ck_assert_uint_eq(client->error, CONTROL_E_TOO_SLOW);
+        ck_assert_uint_gt(client->n_nodes, 0);
+        ck_assert_uint_lt(client->n_nodes + client->n_gone, 2001);
+        client_close(client);
+        client->image = client->synced;
+        client->error = 0;
+        client_open(client, bench, &(Wanted){ .epoch = client->epoch, .revision = client->revision, .is_tcp = _i }, 0);
+        settle(client);
+        ck_assert_uint_eq(client->n_epochs, 1);
+        ck_assert_uint_eq(client->revision, 2001);
+        ck_assert_uint_eq(client->synced.n_nodes, 1);
+        client_free(client);
+        bench_free(bench);
+}
+END_TEST
+
+START_TEST(test_who_wants_to_hear_of_us_does_when_there_is_nothing_else) {
+        Bench *bench = bench_new();
+        Client *client = client_new(bench, &(Wanted){ .heartbeat_msec = 1, .name = "a" }), *quiet = client_new(bench, NULL);
+        uint64_t began = test_now();
+
+        assert_client(client, 1, 0, 0, 1);
+        enter(bench, "b", "*"); /* does not concern him */
+        tell_all(bench);
+        assert_client(client, 1, 0, 0, 1);
+        ck_assert(RUN_UNTIL(bench->event, (settle(client), client->n_synced == 2), LONG_USEC));
+        ck_assert_uint_ge(test_now() - began, USEC_PER_SEC); /* a thousandth counts as a second */
+        ck_assert_uint_eq(client->revision, 1);
+        ck_assert(RUN_UNTIL(bench->event, (settle(client), client->n_synced == 3), LONG_USEC));
+        ck_assert_uint_ge(test_now() - began, 2 * USEC_PER_SEC);
+        assert_client(client, 1, 0, 0, 3);
+        assert_client(quiet, 1, 1, 0, 2);
+        client_free(client);
+        client_free(quiet);
+        bench_free(bench);
+}
+END_TEST
+
+/* Nothing is said to be known that may not be told (P1). */
+START_TEST(test_who_waits_for_the_disk_hears_nothing_before_it) {
+        Bench *bench = bench_new();
+        Client *client;
+
+        enter(bench, "a", "*");
+        client = client_new(bench, &(Wanted){ .heartbeat_msec = 1000 });
+        settle(client);
+        run_for(bench->event, 2500 * USEC_PER_MSEC);
+        assert_client(client, 0, 0, 0, 0);
+        tell_all(bench);
+        assert_client(client, 1, 1, 0, 1);
+        client_free(client);
         bench_free(bench);
 }
 END_TEST
@@ -886,7 +1224,8 @@ START_TEST(test_all_watchers_are_closed_with_the_watch) {
 END_TEST
 
 static const Wanted bad_ones[] = {
-        { .name = "" }, { .prefix = "\n" }, { .scope = "nowhere" }, { .name = "a", .prefix = "a" },
+        { .name = "" }, { .prefix = "\n" }, { .scope = "nowhere" }, { .states = "upward" }, { .pattern = "[" },
+        { .exclude = "\\" },
 };
 
 START_TEST(test_a_request_without_sense_is_told_so) {
@@ -905,7 +1244,7 @@ END_TEST
 /* --- a model ------------------------------------------------------------------------------------------ */
 
 #define MODEL_STEPS 30000
-#define MODEL_CLIENTS 6
+#define MODEL_CLIENTS 10
 
 /* What the registry was at each revision. */
 typedef struct Model {
@@ -914,7 +1253,7 @@ typedef struct Model {
         unsigned seed;
 } Model;
 
-static const char *const model_names[] = { "a", "ab", "abc", "b", "ba", "c" };
+static const char *const model_names[] = { "a", "ab", "abc", "b", "ba", "ha" };
 static const char *const model_scopes[] = { "*", "127.0.0.1", "127.0.0.2" };
 
 static const Wanted model_wanted[] = {
@@ -924,6 +1263,10 @@ static const Wanted model_wanted[] = {
         { .prefix = "ab", .scope = "127.0.0.1" },
         { .scope = "*" },
         { .name = "nobody" },
+        { .states = "", .hides = true },
+        { .states = "ready", .pattern = "*a*", .is_tcp = true },
+        { .states = "stopping up", .prefix = "b", .hides = true },
+        { .states = "", .pattern = "?", .exclude = "b*", .is_tcp = true },
 };
 
 static unsigned pick(Model *model, size_t n) {
@@ -955,7 +1298,10 @@ static void model_record(Model *model, const Bench *bench) {
 }
 
 static bool model_wants(const Wanted *wanted, const Known *known) {
-        return (!wanted->name || strcmp(wanted->name, known->name) == 0) &&
+        return wants_state(wanted->states, known->state) && !(wanted->hides && known->name[0] == 'h') &&
+               (!wanted->pattern || fnmatch(wanted->pattern, known->name, 0) == 0) &&
+               (!wanted->exclude || fnmatch(wanted->exclude, known->name, 0) != 0) &&
+               (!wanted->name || strcmp(wanted->name, known->name) == 0) &&
                (!wanted->prefix || strncmp(wanted->prefix, known->name, strlen(wanted->prefix)) == 0) &&
                (!wanted->scope || strcmp(wanted->scope, known->scope) == 0);
 }
@@ -1048,8 +1394,10 @@ START_TEST(test_whatever_happens_a_watcher_knows_what_there_was) {
         Model model = { .n_images = MODEL_STEPS + 1, .seed = (unsigned)_i + 1 };
         model.images = calloc(model.n_images, sizeof *model.images);
         ck_assert_ptr_nonnull(model.images);
-        for (size_t i = 0; i < MODEL_CLIENTS; i++)
+        for (size_t i = 0; i < MODEL_CLIENTS; i++) {
                 client_open(clients + i, bench, model_wanted + i, 1);
+                clients[i].is_strict = true;
+        }
         for (unsigned step = 0; step < MODEL_STEPS; step++)
                 model_step(&model, bench, clients);
         tell_all(bench);
@@ -1075,8 +1423,15 @@ static void add_answers(Suite *suite) {
         tcase_add_test(tcase, test_a_snapshot_waits_until_it_may_be_told_and_is_of_its_moment);
         tcase_add_test(tcase, test_changes_wait_until_they_may_be_told);
         tcase_add_test(tcase, test_what_does_not_match_is_not_told_and_costs_nothing);
+        tcase_add_loop_test(tcase, test_who_asks_for_states_hears_who_comes_into_them_and_who_leaves_them, 0,
+                            ELEMENTS(passages));
+        tcase_add_test(tcase, test_hidden_nodes_are_told_to_those_who_ask_for_them);
+        tcase_add_test(tcase, test_what_patterns_select_and_exclude);
+        tcase_add_test(tcase, test_over_tcp_what_concerns_this_machine_alone_is_left_out);
         tcase_add_test(tcase, test_who_comes_back_hears_only_what_he_has_missed);
         tcase_add_loop_test(tcase, test_who_cannot_go_on_from_there_hears_all_anew, 0, ELEMENTS(strangers));
+        tcase_add_test(tcase, test_who_knows_more_than_may_be_told_waits_for_it);
+        tcase_add_test(tcase, test_changes_are_remembered_once_somebody_may_go_on_from_them);
         tcase_add_test(tcase, test_one_of_epoch_and_revision_is_not_enough);
         suite_add_tcase(suite, tcase);
 }
@@ -1094,6 +1449,9 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_when_what_is_known_changes_every_watcher_hears_all_anew);
         tcase_add_test(tcase, test_there_is_room_for_so_many_watchers_and_more_are_told_so);
         tcase_add_test(tcase, test_who_holds_the_oldest_snapshot_goes_when_they_are_too_much);
+        tcase_add_loop_test(tcase, test_who_takes_nothing_is_cut_off_with_a_word_and_loses_nothing, 0, 2);
+        tcase_add_test(tcase, test_who_wants_to_hear_of_us_does_when_there_is_nothing_else);
+        tcase_add_test(tcase, test_who_waits_for_the_disk_hears_nothing_before_it);
         tcase_add_test(tcase, test_a_watch_ends_with_whatever_the_client_sends);
         tcase_add_test(tcase, test_all_watchers_are_closed_with_the_watch);
         tcase_add_loop_test(tcase, test_a_request_without_sense_is_told_so, 0, ELEMENTS(bad_ones));
