@@ -464,6 +464,14 @@ static const struct {
         { "at", CONTROL_TAG_AT, FIELD_NUMBER },
         { "reason", CONTROL_TAG_REASON, FIELD_TEXT },
         { "cursor", CONTROL_TAG_CURSOR, FIELD_NUMBER },
+        { "epoch", CONTROL_TAG_EPOCH, FIELD_NUMBER },
+        { "revision", CONTROL_TAG_REVISION, FIELD_NUMBER },
+        { "prefix", CONTROL_TAG_PREFIX, FIELD_TEXT },
+        { "pattern", CONTROL_TAG_PATTERN, FIELD_TEXT },
+        { "exclude", CONTROL_TAG_EXCLUDE, FIELD_TEXT },
+        { "hidden", CONTROL_TAG_HIDDEN, FIELD_NUMBER },
+        { "host-source", CONTROL_TAG_HOST_SOURCE, FIELD_TEXT },
+        { "kind", CONTROL_TAG_NAME_KIND, FIELD_TEXT },
 };
 
 /* One field from the words of a test: "name" "a", "creation" "4711", "pair" "key=value". */
@@ -526,6 +534,8 @@ static inline const char *kind_word(uint8_t kind) {
                 return "refusal";
         case CONTROL_MORE_RECORD:
                 return "more";
+        case CONTROL_EPOCH_RECORD:
+                return "epoch";
         }
         return "?";
 }
