@@ -9,6 +9,7 @@ import pytest
 
 from daemon.helpers import counter, needs_root, unregister
 from lib.daemon import Daemon, StockEpmd
+from lib.control_client import BrokenOff, ControlClient, ControlError
 from lib.epmd_client import ClosedWithoutAnswer, EpmdClient, Refused, alive2, frame, receive_all
 from lib.netns import Namespace, join
 from lib.process import wait_for
@@ -81,10 +82,38 @@ def may_ask_to_kill(client):
     return data != b""
 
 
+def is_denied(ask):
+    """By the extension in words, by stock epmd by closing."""
+    try:
+        ask()
+    except ControlError as error:
+        assert error.word in ("denied", "not-found"), error
+        return error.word == "denied"
+    except BrokenOff:
+        return True
+    return False
+
+
+def may_find(client):
+    return not is_denied(lambda: ControlClient(client.connect).find())
+
+
+def may_watch(client):
+    def watch():
+        with ControlClient(client.connect).watch() as stream:
+            stream.sync()
+            assert ("a", "*") in stream.nodes
+    return not is_denied(watch)
+
+
+def may_announce(client):
+    return not is_denied(lambda: ControlClient(client.connect).request("ANNOUNCE", NAME="nobody"))
+
+
 NOTHING = set()
 LOOK_UP = {may_look_up}
-LIST = {may_list}
-EVERYTHING = {may_look_up, may_list, may_dump, may_register, may_ask_to_kill}
+LIST = {may_list, may_find, may_watch}
+EVERYTHING = {may_look_up, may_list, may_find, may_watch, may_announce, may_dump, may_register, may_ask_to_kill}
 
 
 def rights(client):
@@ -231,6 +260,21 @@ def test_denied_requests_are_counted_and_named_in_the_log(network):
         assert any(THERE4 in line and "NAMES_REQ" in line for line in daemon.log().splitlines())
 
 
+def test_whoever_may_not_find_is_told_so_in_words(network):
+    with running(network) as daemon:
+        there = ControlClient(network.client_there(daemon, source=(THERE4, 0)).connect)
+        for ask in (there.find, lambda: there.watch().sync()):
+            with pytest.raises(ControlError) as refused:
+                ask()
+            assert refused.value.word == "denied" and "list-from" in refused.value.text
+        with pytest.raises(ControlError) as refused:
+            there.request("ANNOUNCE", NAME="a", ANNOUNCED="draining")
+        assert refused.value.word == "denied"
+        assert daemon.client.names() == [("a", 4711)]
+        assert counter(daemon, "requests.denied") == 3
+        assert sum(THERE4 in line and "FIND" in line for line in daemon.log().splitlines()) == 1
+
+
 def test_denied_requests_do_not_flood_the_log(network):
     with running(network) as daemon:
         there = network.client_there(daemon)
@@ -269,5 +313,5 @@ def test_stock_epmd_lists_to_everyone(network):
     stock.args = [*network.here.prefix[1:], "/usr/bin/epmd"]
     stock.client.network = network.here
     with stock, stock.client.register("a", 4711):
-        assert rights(network.client_there(stock)) == LOOK_UP | LIST
+        assert rights(network.client_there(stock)) == LOOK_UP | {may_list}
         wait_for(lambda: may_list(network.client_here(stock)), "listing")

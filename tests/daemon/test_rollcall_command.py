@@ -423,7 +423,7 @@ def test_a_client_that_says_half_and_leaves_disturbs_nobody(daemon):
     assert daemon.rollcall("status").returncode == 0
 
 
-def test_on_tcp_only_announcements_are_heard(daemon):
+def test_on_tcp_the_operator_is_not_heard(daemon):
     for data in (STATUS, NAMES, request(8, field(16, b"a"))):
         [(kind, fields)] = decode(daemon.client.raw(data))
         assert (kind, fields[1]) == (65, b"\0\x04")  # denied

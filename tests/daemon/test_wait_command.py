@@ -71,7 +71,7 @@ def test_what_is_there_decides(directory, records, args, expected):
     done = []
 
     def script(connection, data):
-        assert data == request(6, field(16, b"app"))
+        assert data == request(6, field(17, b"any"), field(52, b"\x01"), field(16, b"app"))
         connection.sendall(HEAD + epoch() + b"".join(records) + synced())
         connection.recv(1)
         done.append(True)

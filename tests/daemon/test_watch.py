@@ -173,17 +173,11 @@ def test_a_watch_ends_when_the_client_says_anything(daemon, control, end):
             assert watch.step() is None
 
 
-@pytest.mark.parametrize("fields", [{"NAME": ""}, {"NAME": "a", "PREFIX": "a"}, {"SCOPE": "here"}, {"PREFIX": "\n"}])
+@pytest.mark.parametrize("fields", [{"NAME": ""}, {"STATE": "here"}, {"SCOPE": "here"}, {"PREFIX": "\n"}, {"PATTERN": "["}])
 def test_a_request_without_sense_is_answered_in_words(control, fields):
     with pytest.raises(ControlError) as failure, control.watch(**fields) as watch:
         watch.sync()
     assert failure.value.word == "malformed" and failure.value.text.endswith(".")
-
-
-def test_nobody_watches_over_tcp(daemon):
-    with pytest.raises(ControlError) as failure, ControlClient(("127.0.0.1", daemon.port)).watch() as watch:
-        watch.sync()
-    assert failure.value.word == "denied"
 
 
 def test_a_watcher_who_does_not_read_delays_nobody_and_knows_all_in_the_end(daemon, control):

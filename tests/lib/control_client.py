@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The control protocol as a client speaks it, on the control socket or over TCP.
 
-    client = ControlClient(daemon.control)          or ControlClient(("127.0.0.1", port)): one request, one connection
+    client = ControlClient(daemon.control)          or ControlClient(("127.0.0.1", port)), or a function that
+                                                    makes a connected socket: one request, one connection
     client.request("NAMES")                         -> [Record("NODE", {"NAME": "a", "PORT": 4711, ...}), ...]
     client.request("WHY", NAME="a")                 fields by name; a list repeats one; PAIR={"k": "v"}
     client.request(63)                              a refused request raises ControlError: .error, .word, .text
@@ -159,11 +160,14 @@ def get_fields(data):
 
 
 class ControlConnection:
-    """One connection with one request, and its records one by one."""
+    """One connection with one request, and its records one by one. `address`: a path, a (host, port), or a function that
+    makes a connected socket."""
 
     def __init__(self, address, data, timeout=20.0):
         self.timeout = timeout
-        if isinstance(address, tuple):
+        if callable(address):
+            self.sock = address()
+        elif isinstance(address, tuple):
             self.sock = socket.create_connection(address, timeout)
         else:
             self.sock = socket.socket(socket.AF_UNIX)
@@ -311,7 +315,8 @@ class ControlClient:
             fields.update(EPOCH=after.epoch, REVISION=after.revision)
         states = fields["STATE"] or ["up", "starting", "ready", "awaited"]
         states = [states] if isinstance(states, str) else states
-        watch = Watch(self.address, put_request("WATCH", **fields), self.timeout, None if "any" in states else states)
+        request = put_request("WATCH", **fields)
+        watch = Watch(self.address, request, self.timeout, None if "any" in states else states)
         if after is not None:
             watch.nodes, watch.epoch = dict(after.nodes), after.epoch
         return watch
