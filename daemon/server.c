@@ -278,6 +278,12 @@ static void server_tell_operator(Server *server) {
         parts->n_config_files = server->config->files.n_paths;
 }
 
+static bool server_may_watch(void *userdata, Conn *conn) {
+        const Server *server = userdata;
+
+        return operator_may_watch(&server->operator_parts, conn);
+}
+
 /* What may change while the daemon runs; at the start there is nobody yet to be told. */
 static void server_apply_settings(Server *server) {
         const Settings *settings = &server->config->settings;
@@ -288,6 +294,7 @@ static void server_apply_settings(Server *server) {
                 return;
         registry_set_rules(server->registry, &settings->rules, &limits);
         listings_forget(server->listings);
+        watch_review(server->watch, server_may_watch, server);
         watch_begin_anew(server->watch);
         server_tell_operator(server);
         conns_set_packet_timeout(server->conns, settings->packet_timeout_usec);

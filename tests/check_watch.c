@@ -1025,6 +1025,36 @@ static void assert_cut_off_with_a_word(Client *client) {
         ck_assert_uint_eq(control_field_u64(&error), CONTROL_E_TOO_SLOW);
 }
 
+static bool may_watch_while_true(void *userdata, Conn *conn) {
+        (void)conn;
+        return *(bool *)userdata;
+}
+
+/* P7: also those who are there. */
+START_TEST(test_who_may_not_watch_any_more_is_told_so) {
+        Bench *bench = bench_new();
+        Client *local = client_new(bench, NULL), *remote = client_new(bench, &(Wanted){ .is_tcp = true });
+        bool may = true;
+
+        settle(local);
+        settle(remote);
+        watch_review(bench->watch, may_watch_while_true, &may);
+        assert_client(remote, 1, 0, 0, 1);
+        may = false;
+        watch_review(bench->watch, may_watch_while_true, &may);
+        settle(remote);
+        ck_assert(remote->heard.has_ended);
+        ck_assert_uint_eq(remote->error, CONTROL_E_DENIED);
+        ck_assert_uint_eq(watch_n(bench->watch), 1);
+        enter(bench, "a", "*");
+        tell_all(bench);
+        assert_client(local, 1, 1, 0, 2);
+        client_free(local);
+        client_free(remote);
+        bench_free(bench);
+}
+END_TEST
+
 /* --- bounds (P6) -------------------------------------------------------------------------------------- */
 
 START_TEST(test_there_is_room_for_so_many_watchers_and_more_are_told_so) {
@@ -1447,6 +1477,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_much_at_once_comes_in_steps_each_of_which_is_whole);
         tcase_add_test(tcase, test_after_a_gap_every_watcher_hears_all_anew);
         tcase_add_test(tcase, test_when_what_is_known_changes_every_watcher_hears_all_anew);
+        tcase_add_test(tcase, test_who_may_not_watch_any_more_is_told_so);
         tcase_add_test(tcase, test_there_is_room_for_so_many_watchers_and_more_are_told_so);
         tcase_add_test(tcase, test_who_holds_the_oldest_snapshot_goes_when_they_are_too_much);
         tcase_add_loop_test(tcase, test_who_takes_nothing_is_cut_off_with_a_word_and_loses_nothing, 0, 2);

@@ -251,6 +251,10 @@ static void operator_deny(const OperatorParts *parts, Conn *conn, uint8_t kind, 
         answer_error(conn, CONTROL_E_DENIED, text);
 }
 
+bool operator_may_watch(const OperatorParts *parts, Conn *conn) {
+        return gate_is_open(parts->gate, conn, parts->list_from);
+}
+
 static void operator_dispatch_tcp(const OperatorParts *parts, Conn *conn, const ControlRequest *request) {
         switch (openness_of(request->kind)) {
         case OPEN_TO_NOBODY:
@@ -262,7 +266,7 @@ static void operator_dispatch_tcp(const OperatorParts *parts, Conn *conn, const 
                 operator_deny(parts, conn, request->kind, "Only this machine may ask that.");
                 return;
         case OPEN_TO_LIST_FROM:
-                if (gate_is_open(parts->gate, conn, parts->list_from))
+                if (operator_may_watch(parts, conn))
                         break;
                 operator_deny(parts, conn, request->kind, "You may not ask that: the setting list-from does not name you.");
                 return;

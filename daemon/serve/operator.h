@@ -47,6 +47,9 @@ typedef struct OperatorParts {
         size_t n_config_files;
 } OperatorParts;
 
+/* True if the peer of `conn`, a TCP connection, may find and watch (P7). */
+bool operator_may_watch(const OperatorParts *parts, Conn *conn);
+
 /* A request's body that came on the control socket; answers `conn`. */
 void operator_on_request(const OperatorParts *parts, Conn *conn, const uint8_t *body, size_t n_body);
 /* One that came over TCP, where one may find and watch, and a node may announce itself. False: it does not mean to be a

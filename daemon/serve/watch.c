@@ -511,6 +511,15 @@ void watch_begin_anew(Watch *watch) {
         watch_shed_excess(watch);
 }
 
+void watch_review(Watch *watch, bool (*may_watch)(void *userdata, Conn *conn), void *userdata) {
+        for (Watcher *watcher = watch->first, *next; watcher; watcher = next) {
+                next = watcher->next;
+                if (watcher->form == RECORDS_PUBLIC && !may_watch(userdata, watcher->conn))
+                        watcher_cut(watcher, CONTROL_E_DENIED, "You may not ask that any more.",
+                                    "the settings do not name it any more");
+        }
+}
+
 /* --- requests --------------------------------------------------------------------------------- */
 
 /* True if the one who asks knows what there was at `*ret_revision`, and all since then is remembered. */

@@ -3,6 +3,7 @@
 otherwise. With real networks, hence as root."""
 
 import contextlib
+import signal
 import struct
 
 import pytest
@@ -304,6 +305,25 @@ def test_others_cannot_hold_names_by_any_trick(network):
             assert receive_all(sock) == b""
         with pytest.raises(Refused):
             daemon.client.register("a", 1)
+
+
+def test_who_may_not_watch_any_more_is_told_so(network):
+    with running(network, "--config", "none") as daemon:
+        path = daemon.directory / "rollcall.conf"
+        path.write_text("[access]\nlist-from = 10.99.0.0/24\n")
+        daemon.stop()
+        daemon.start("--config", path)
+        here, there = network.client_here(daemon), network.client_there(daemon, source=(THERE4, 0))
+        with ControlClient(there.connect).watch() as stranger, ControlClient(here.connect).watch() as local:
+            stranger.sync(), local.sync()
+            path.write_text("[access]\nlist-from = local\n")
+            daemon.signal(signal.SIGHUP)
+            with pytest.raises(ControlError) as cut:
+                while True:
+                    stranger.sync()
+            assert cut.value.word == "denied"
+            with network.client_here(daemon).register("b", 1):
+                local.wait(lambda: ("b", "*") in local.nodes)
 
 
 def test_stock_epmd_lists_to_everyone(network):
