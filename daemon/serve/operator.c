@@ -215,6 +215,7 @@ static Openness openness_of(uint8_t kind) {
         case CONTROL_WATCH:
                 return OPEN_TO_LIST_FROM;
         case CONTROL_ANNOUNCE:
+        case CONTROL_PINS:
                 return OPEN_TO_THIS_MACHINE;
         case CONTROL_STATUS:
         case CONTROL_NAMES:
@@ -226,7 +227,6 @@ static Openness openness_of(uint8_t kind) {
         case CONTROL_REMOVE:
         case CONTROL_PIN:
         case CONTROL_UNPIN:
-        case CONTROL_PINS:
         case CONTROL_ENTRIES:
                 return OPEN_TO_NOBODY;
         }
@@ -242,6 +242,8 @@ static const char *kind_to_string(uint8_t kind) {
                 return "WATCH";
         case CONTROL_ANNOUNCE:
                 return "ANNOUNCE";
+        case CONTROL_PINS:
+                return "PINS";
         }
         return "what is answered on the control socket only";
 }
