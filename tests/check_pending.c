@@ -181,6 +181,40 @@ START_TEST(test_too_much_that_waits_is_refused_in_words) {
 }
 END_TEST
 
+/* The rest of the connections that may be held is for those who order, or register. */
+START_TEST(test_so_many_find_at_once_while_the_disk_hangs) {
+        enum { N = FIND_WAITING_MAX + 20 };
+        Desk *desk = make_desk_with_disk();
+        int fd = registered(desk, "a", 1), other_fd, order_fd, fds[N];
+        unsigned n_busy = 0, n_told = 0;
+        _cleanup_(freep) char *ordered = NULL;
+
+        hang_the_disk(desk);
+        other_fd = newcomer(desk, "b", 1);
+        for (unsigned i = 0; i < N; i++)
+                fds[i] = begin_find(desk, true, "b");
+        ck_assert_uint_eq(pending_n(desk->pending), FIND_WAITING_MAX);
+        order_fd = begin_words(desk, CONTROL_ANNOUNCE, WORDS("name", "a", "announced", "ready"));
+        turn(desk->event);
+        ck_assert_uint_eq(pending_n(desk->pending), FIND_WAITING_MAX + 1);
+        disk_hang(0);
+        for (unsigned i = 0; i < N; i++) {
+                _cleanup_(freep) char *answer = hear_words(desk, fds[i]);
+
+                n_busy += strncmp(answer, "error error=5 ", 14) == 0;
+                n_told += strstr(answer, "node name=b ") != NULL;
+        }
+        ck_assert_uint_eq(n_told, FIND_WAITING_MAX);
+        ck_assert_uint_eq(n_busy, N - FIND_WAITING_MAX);
+        ordered = hear_words(desk, order_fd);
+        ck_assert_says(ordered, "state=ready");
+        ck_assert_uint_eq(pending_n(desk->pending), 0);
+        close(other_fd);
+        close(fd);
+        desk_free(desk);
+}
+END_TEST
+
 /* As of listings: readers of the oldest go. */
 START_TEST(test_slow_readers_of_long_answers_hold_so_much_and_no_more) {
         enum { N = 12 };
@@ -219,6 +253,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_disk_that_hangs_keeps_nobody_waiting_for_long);
         tcase_add_loop_test(tcase, test_whoever_leaves_leaves_nothing_behind, 0, 3);
         tcase_add_test(tcase, test_too_much_that_waits_is_refused_in_words);
+        tcase_add_test(tcase, test_so_many_find_at_once_while_the_disk_hangs);
         tcase_add_test(tcase, test_slow_readers_of_long_answers_hold_so_much_and_no_more);
         suite_add_tcase(suite, tcase);
         return suite;

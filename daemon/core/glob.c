@@ -222,7 +222,8 @@ static size_t draft_share_rows(const Draft *draft, uint8_t row_of[static N_BYTES
         for (size_t byte = 0; byte < N_BYTES; byte++) {
                 size_t row = 0;
 
-                while (row < n_rows && memcmp(draft->rows[byte_of[row]], draft->rows[byte], sizeof draft->rows[byte]) != 0)
+                while (row < n_rows &&
+                       memcmp(draft->rows[byte_of[row]], draft->rows[byte], sizeof draft->rows[byte]) != 0)
                         row++;
                 if (row == n_rows)
                         byte_of[n_rows++] = (uint8_t)byte;

@@ -269,7 +269,8 @@ static int filter_compile(const Filter *filter, ControlTag tag, Glob **ret, cons
         if (r == -ENOMEM || r == 0)
                 return r;
         *ret_wrong = r == -E2BIG ? "The patterns are too long: 512 characters in all, one more for each."
-                                 : "A pattern has a bracket that is not closed, an unknown class, or ends with a backslash.";
+                                 : "A pattern has a bracket that is not closed, an unknown class, or ends with a "
+                                   "backslash.";
         return FILTER_E_SENSELESS;
 }
 

@@ -44,7 +44,7 @@ void find_on_request(const FindParts *parts, Conn *conn, const ControlRequest *r
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
         _cleanup_(filter_unrefp) Filter *filter = NULL;
         const char *wrong = NULL;
-        int r = filter_new(&filter, request, &wrong);
+        int r = pending_n(parts->pending) < FIND_WAITING_MAX ? filter_new(&filter, request, &wrong) : -EBUSY;
 
         if (r > 0) {
                 answer_error(conn, CONTROL_E_MALFORMED, wrong);

@@ -8,6 +8,10 @@
 #include "serve/pending.h"
 #include "serve/watch.h"
 
+/* P6: while so many answers wait for the disk, further ones are refused. Orders and newcomers have the rest of the
+ * connections that may be held. */
+#define FIND_WAITING_MAX 128
+
 /* All of these are borrowed. */
 typedef struct FindParts {
         const Registry *registry;

@@ -270,7 +270,8 @@ static void operator_dispatch_tcp(const OperatorParts *parts, Conn *conn, const 
         case OPEN_TO_LIST_FROM:
                 if (operator_may_watch(parts, conn))
                         break;
-                operator_deny(parts, conn, request->kind, "You may not ask that: the setting list-from does not name you.");
+                operator_deny(parts, conn, request->kind,
+                              "You may not ask that: the setting list-from does not name you.");
                 return;
         case OPEN_UNKNOWN:
                 break;

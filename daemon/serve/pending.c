@@ -21,7 +21,7 @@ typedef struct Waiting {
 struct Pending {
         PendingParts parts;
         Waiting *first, *last; /* by revision */
-        size_t n_bytes;
+        size_t n_waiting, n_bytes;
 };
 
 static void waiting_free(Waiting *waiting) {
@@ -36,6 +36,7 @@ static void waiting_free(Waiting *waiting) {
                 pending->first = waiting->next;
         if (pending->last == waiting)
                 pending->last = before;
+        pending->n_waiting--;
         pending->n_bytes -= waiting->buffer.n_room;
         control_buffer_done(&waiting->buffer);
         free(waiting);
@@ -62,6 +63,7 @@ static int pending_add(Pending *pending, Conn *conn, uint64_t revision, ControlB
         }
         *waiting = (Waiting){ .pending = pending, .conn = conn, .revision = revision, .buffer = *buffer };
         *buffer = (ControlBuffer){ 0 };
+        pending->n_waiting++;
         pending->n_bytes += waiting->buffer.n_room;
         if (pending->last)
                 pending->last->next = waiting;
@@ -88,6 +90,10 @@ void pending_tell(Pending *pending, uint64_t revision) {
                 answer_listed(pending->first->conn, pending->parts.listings, &pending->first->buffer);
                 waiting_free(pending->first);
         }
+}
+
+size_t pending_n(const Pending *pending) {
+        return pending->n_waiting;
 }
 
 int pending_new(Pending **ret, const PendingParts *parts) {

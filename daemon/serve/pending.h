@@ -30,5 +30,8 @@ DEFINE_CLEANUP(Pending *, pending_free)
  * On failure all is as it was. */
 int pending_answer(Pending *pending, Conn *conn, ControlBuffer *buffer);
 
+/* How many wait. */
+size_t pending_n(const Pending *pending);
+
 /* Changes up to `revision` may be told. */
 void pending_tell(Pending *pending, uint64_t revision);

@@ -35,7 +35,8 @@ void watch_begin_anew(Watch *watch);
 /* Answers a CONTROL_WATCH request; `conn` is a stream from then on, or gets an error answer (too many watchers:
  * CONTROL_E_BUSY; a field is bad: CONTROL_E_MALFORMED). Over TCP records have their public fields only (P7). */
 void watch_on_request(Watch *watch, Conn *conn, const ControlRequest *request);
-/* The rules on who may ask have changed: those who watch over TCP and `may_watch` says no to are cut off with a word (P7). */
+/* The rules on who may ask have changed: those who watch over TCP and `may_watch` says no to are cut off with a word
+ * (P7). */
 void watch_review(Watch *watch, bool (*may_watch)(void *userdata, Conn *conn), void *userdata);
 
 /* Somebody is told of a revision, and may go on from there: changes are remembered from now on. */
