@@ -12,6 +12,7 @@ typedef struct Bench {
         Held *held;
         uint64_t patience_usec; /* for the next who come */
         int result;             /* of the last held_add() */
+        uid_t uid;              /* of the next who come */
         uint64_t until_usec;    /* what on_turn() says to those whom it does not answer */
         const char *answered;   /* these names are; "*": all */
         bool closes;            /* instead of answering */
@@ -49,7 +50,7 @@ static void on_request(void *userdata, Conn *conn, const uint8_t *body, size_t n
         Bench *bench = userdata;
         NodeInfo info = { .name = (const char *)body, .n_name = n_body, .port = 4711, .highest_version = 6 };
 
-        bench->result = held_add(bench->held, conn, &info, test_now() + bench->patience_usec);
+        bench->result = held_add(bench->held, conn, bench->uid, &info, test_now() + bench->patience_usec);
         if (bench->result < 0)
                 conn_answer(conn, "no", 2);
 }
@@ -322,7 +323,7 @@ END_TEST
 
 /* --- bounds ------------------------------------------------------------------------------------------------- */
 
-START_TEST(test_so_many_wait_for_one_name_and_no_more) {
+START_TEST(test_so_many_of_one_user_wait_for_one_name_and_no_more) {
         Bench *bench = bench_new();
         int fds[HELD_PER_NAME_MAX + 2], fd;
 
@@ -347,6 +348,31 @@ START_TEST(test_so_many_wait_for_one_name_and_no_more) {
 }
 END_TEST
 
+/* P6: neither for the name that he wants, nor for any. */
+START_TEST(test_the_crowd_of_one_user_keeps_no_other_from_waiting) {
+        Bench *bench = bench_new();
+        static int fds[HELD_PER_UID_MAX + 2];
+        char name[16];
+        size_t i;
+
+        for (i = 0; i < HELD_PER_UID_MAX; i++) {
+                snprintf(name, sizeof name, "n%zu", i / HELD_PER_NAME_MAX);
+                fds[i] = come(bench, name);
+                ck_assert_int_eq(bench->result, 0);
+        }
+        expect_then_end(bench->event, come(bench, "other"), "no", 2);
+        ck_assert_int_eq(bench->result, -EBUSY);
+        bench->uid = 1000;
+        fds[i++] = come(bench, "n0");
+        ck_assert_int_eq(bench->result, 0);
+        fds[i++] = come(bench, "other");
+        ck_assert_int_eq(bench->result, 0);
+        while (i-- > 0)
+                close(fds[i]);
+        bench_free(bench);
+}
+END_TEST
+
 START_TEST(test_so_many_wait_in_all_and_no_more) {
         Bench *bench = bench_new();
         static int fds[HELD_MAX];
@@ -354,9 +380,11 @@ START_TEST(test_so_many_wait_in_all_and_no_more) {
 
         for (size_t i = 0; i < HELD_MAX; i++) {
                 snprintf(name, sizeof name, "n%zu", i);
+                bench->uid = (uid_t)(i / HELD_PER_UID_MAX);
                 fds[i] = come(bench, name);
                 ck_assert_int_eq(bench->result, 0);
         }
+        bench->uid = 99;
         expect_then_end(bench->event, come(bench, "other"), "no", 2);
         ck_assert_int_eq(bench->result, -EBUSY);
         bench->answered = "*";
@@ -412,7 +440,8 @@ Suite *suite(void) {
 
         tcase = tcase_create("bounds");
         tcase_set_timeout(tcase, 60);
-        tcase_add_test(tcase, test_so_many_wait_for_one_name_and_no_more);
+        tcase_add_test(tcase, test_so_many_of_one_user_wait_for_one_name_and_no_more);
+        tcase_add_test(tcase, test_the_crowd_of_one_user_keeps_no_other_from_waiting);
         tcase_add_test(tcase, test_so_many_wait_in_all_and_no_more);
         tcase_add_test(tcase, test_those_who_still_wait_at_the_end_are_left_to_their_connections);
         suite_add_tcase(suite, tcase);

@@ -13,7 +13,7 @@ typedef struct Waiter {
         struct Waiter *next, *previous; /* oldest first */
         Held *held;
         Conn *conn;
-        Node *described; /* what it announced; owned. A Node for its storage only */
+        Node *described; /* what it announced, and its user; owned. A Node for its storage only */
         uint64_t since_usec, until_usec;
         uint64_t number;
         unsigned n_turns;
@@ -73,12 +73,16 @@ static void held_on_left(void *userdata, Conn *conn) {
         waiter_remove(waiter);
 }
 
-static size_t held_count_name(const Held *held, const NodeInfo *info) {
-        size_t n = 0;
+static bool held_has_room(const Held *held, uid_t uid, const NodeInfo *info) {
+        size_t n_of_uid = 0, n_of_name = 0;
 
-        for (const Waiter *waiter = held->first; waiter; waiter = waiter->next)
-                n += node_info_has_name(&waiter->described->info, info->name, info->n_name);
-        return n;
+        for (const Waiter *waiter = held->first; waiter; waiter = waiter->next) {
+                if (waiter->described->peer.uid != uid)
+                        continue;
+                n_of_uid++;
+                n_of_name += node_info_has_name(&waiter->described->info, info->name, info->n_name);
+        }
+        return held->n_waiters < HELD_MAX && n_of_uid < HELD_PER_UID_MAX && n_of_name < HELD_PER_NAME_MAX;
 }
 
 static void waiter_append(Held *held, Waiter *waiter) {
@@ -91,17 +95,18 @@ static void waiter_append(Held *held, Waiter *waiter) {
         held->n_waiters++;
 }
 
-int held_add(Held *held, Conn *conn, const NodeInfo *info, uint64_t until_usec) {
+int held_add(Held *held, Conn *conn, uid_t uid, const NodeInfo *info, uint64_t until_usec) {
         _cleanup_(node_freep) Node *described = NULL;
         _cleanup_(freep) Waiter *waiter = NULL;
         int r;
 
-        if (held->n_waiters >= HELD_MAX || held_count_name(held, info) >= HELD_PER_NAME_MAX)
+        if (!held_has_room(held, uid, info))
                 return -EBUSY;
         described = node_new(info);
         waiter = calloc(1, sizeof *waiter);
         if (!described || !waiter)
                 return -ENOMEM;
+        described->peer.uid = uid;
         r = conn_hold(conn, &(ConnHolder){ held_on_left, waiter });
         if (r < 0)
                 return r;

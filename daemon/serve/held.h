@@ -10,9 +10,10 @@
 #include "core/node.h"
 #include "serve/conn.h"
 
-/* P6: who waits beyond these is refused at once. */
+/* P6: who waits beyond these is refused at once. Of users that are not known all count as one. */
 #define HELD_MAX 1024
-#define HELD_PER_NAME_MAX 16
+#define HELD_PER_UID_MAX (HELD_MAX / 4)
+#define HELD_PER_NAME_MAX 16 /* of one user for one name: his crowd keeps nobody else from waiting */
 
 typedef struct Held Held;
 
@@ -38,9 +39,9 @@ int held_new(Held **ret, sd_event *event, const HeldHandler *handler);
 Held *held_free(Held *held);
 DEFINE_CLEANUP(Held *, held_free)
 
-/* `conn` waits until `until_usec` (CLOCK_MONOTONIC) at most. Copies `info`. 0; -EBUSY: too many wait; -ENOMEM; other
+/* `conn`, of `uid`, waits until `until_usec` (CLOCK_MONOTONIC) at most. Copies `info`. 0; -EBUSY: too many wait; -ENOMEM; other
  * negative errno: it cannot be watched. On failure it is as it was. */
-int held_add(Held *held, Conn *conn, const NodeInfo *info, uint64_t until_usec);
+int held_add(Held *held, Conn *conn, uid_t uid, const NodeInfo *info, uint64_t until_usec);
 /* Something has happened to a holder of this name: all who wait for it have a turn when the loop comes by, in the
  * order in which they came. */
 void held_poke(Held *held, const char *name, size_t n_name);

@@ -192,7 +192,7 @@ static bool registrar_holds(Registrar *registrar, Conn *conn, const Event *event
 
         if (until == 0)
                 return false;
-        if (!turn && held_add(registrar->held, conn, &event->info, until) < 0)
+        if (!turn && held_add(registrar->held, conn, event->peer.uid, &event->info, until) < 0)
                 return false;
         if (reply->is_holder_going && (!turn || turn->n_turns == 0))
                 log_held(&event->info, reply);
