@@ -305,6 +305,19 @@ START_TEST(test_at_wants_a_time) {
 }
 END_TEST
 
+START_TEST(test_a_history_that_ends_before_it_begins_is_none) {
+        Desk *desk = make_desk();
+        _cleanup_(freep) char *moment = NULL, *none = NULL;
+
+        pass_by(desk, "a", 1);
+        moment = ask_words(desk, CONTROL_HISTORY, WORDS("since", "10", "until", "10"));
+        ck_assert_says(moment, "end ");
+        none = ask_words(desk, CONTROL_HISTORY, WORDS("since", "11", "until", "10"));
+        ck_assert_str_eq(none, "error error=1 text=That time ends before it begins. \n");
+        desk_free(desk);
+}
+END_TEST
+
 /* As PROTOCOL.md has it for every field. */
 START_TEST(test_of_a_time_that_is_said_twice_the_last_one_counts) {
         Desk *desk = make_desk();
@@ -515,6 +528,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_who_leaves_while_the_past_is_read_is_told_of_once);
         tcase_add_test(tcase, test_history_and_at_are_bounded_by_times);
         tcase_add_test(tcase, test_at_wants_a_time);
+        tcase_add_test(tcase, test_a_history_that_ends_before_it_begins_is_none);
         tcase_add_test(tcase, test_of_a_time_that_is_said_twice_the_last_one_counts);
         tcase_add_test(tcase, test_more_than_fits_one_answer_is_asked_for_by_its_cursor);
         suite_add_tcase(suite, tcase);

@@ -256,6 +256,7 @@ void inquiry_history(Inquiry *inquiry, Conn *conn, const ControlRequest *request
         StoreQuery query = { .to_usec = INT64_MAX, .n_max = STORE_ANSWER_MAX };
         Selection selection;
         const char *wrong = selection_parse(request, false, &selection);
+        bool has_until;
 
         if (wrong) {
                 answer_error(conn, CONTROL_E_MALFORMED, wrong);
@@ -264,8 +265,12 @@ void inquiry_history(Inquiry *inquiry, Conn *conn, const ControlRequest *request
         query.name = selection.name;
         query.n_name = selection.n_name;
         read_u64(request, CONTROL_TAG_SINCE, &query.from_usec);
-        read_u64(request, CONTROL_TAG_UNTIL, &query.to_usec);
+        has_until = read_u64(request, CONTROL_TAG_UNTIL, &query.to_usec);
         read_u64(request, CONTROL_TAG_CURSOR, &query.cursor);
+        if (has_until && query.from_usec > query.to_usec) {
+                answer_error(conn, CONTROL_E_MALFORMED, "That time ends before it begins.");
+                return;
+        }
         inquiry_ask(inquiry, conn, &query);
 }
 
