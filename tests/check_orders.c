@@ -293,6 +293,7 @@ START_TEST(test_another_user_is_turned_away) {
         ck_assert_says(answer, "error error=4 ",
                        _i == 3   ? "That is answered on the control socket only."
                        : _i == 2 ? "Only root and the daemon's own user may release a name."
+                       : _i == 1 ? "Over TCP only the user who registered the name may announce for it."
                                  : "Only the user who registered the name, or root, may announce for it.");
         ck_assert_uint_eq(registry_revision(desk->registry), revision);
         close(node_fd);
@@ -317,6 +318,37 @@ START_TEST(test_the_user_who_registered_may_announce) {
         ck_assert_says(answer, "uid=54321", "announced=ready");
         roots = announce(desk, WORDS("name", "a", "announced", "draining"));
         ck_assert_says(roots, "uid=54321", "announced=draining");
+        close(node_fd);
+        desk_free(desk);
+}
+END_TEST
+
+/* P7: whoever is behind a proxy of root's is not root. */
+START_TEST(test_over_tcp_root_announces_for_his_own_nodes_only) {
+        Desk *desk = desk_new(NULL);
+        int own_fd = registered(desk, "own", 1), node_fd = connect_as(desk, STRANGER, true), fd;
+        _cleanup_(freep) char *for_own = NULL, *for_other = NULL, *by_name = NULL;
+        char creation[32];
+
+        if (node_fd < 0) {
+                close(own_fd);
+                desk_free(desk);
+                return;
+        }
+        ask_alive2(node_fd, "a", 2);
+        ck_assert_int_eq(result_of(desk, node_fd), 0);
+        say_words(fd = desk_connect(desk), CONTROL_ANNOUNCE, WORDS("name", "own", "announced", "ready"));
+        for_own = hear_words(desk, fd);
+        ck_assert_says(for_own, "announced=ready");
+        say_words(fd = desk_connect(desk), CONTROL_ANNOUNCE, WORDS("name", "a", "announced", "draining"));
+        for_other = hear_words(desk, fd);
+        ck_assert_says(for_other, "error error=4 text=Over TCP only the user who registered");
+        snprintf(creation, sizeof creation, "%u", desk_find(desk, "a")->creation);
+        say_words(fd = desk_connect(desk), CONTROL_ANNOUNCE, WORDS("name", "a", "creation", creation, "announced", "draining"));
+        by_name = hear_words(desk, fd);
+        ck_assert_str_eq(by_name, for_other);
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_UP);
+        close(own_fd);
         close(node_fd);
         desk_free(desk);
 }
@@ -578,6 +610,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_of_several_of_one_name_the_right_one_is_found);
         tcase_add_loop_test(tcase, test_another_user_is_turned_away, 0, 4);
         tcase_add_loop_test(tcase, test_the_user_who_registered_may_announce, 0, 2);
+        tcase_add_test(tcase, test_over_tcp_root_announces_for_his_own_nodes_only);
         tcase_add_test(tcase, test_whose_end_cannot_be_seen_is_not_believed);
         tcase_add_loop_test(tcase, test_over_tcp_who_speaks_the_protocol_is_answered_in_words, 0, ELEMENTS(over_tcp));
         suite_add_tcase(suite, tcase);

@@ -4,7 +4,8 @@
  * (core/registry).
  *
  * The trap: whoever asks over TCP is known by the kernel's word on the other end of the connection only; where that
- * cannot be had, nobody is believed.
+ * cannot be had, nobody is believed. And at that end there may be a proxy, root's more often than not, with somebody of
+ * another machine behind it (P7): so root's word counts on the control socket only.
  */
 
 #include "serve/orders.h"
@@ -141,10 +142,12 @@ static int announcement_find(const Announcement *announcement, const Registry *r
         return 0;
 }
 
-static const char *announcement_judge(const Announcement *announcement, const Node *node, uid_t uid) {
+static const char *announcement_judge(const Announcement *announcement, const Node *node, uid_t uid, ConnKind kind) {
         if (uid == NODE_UID_UNKNOWN)
                 return "It cannot be told who asks.";
-        if (uid != 0 && uid != node->peer.uid)
+        if (uid != node->peer.uid && kind == CONN_EPMD)
+                return "Over TCP only the user who registered the name may announce for it.";
+        if (uid != node->peer.uid && uid != 0)
                 return "Only the user who registered the name, or root, may announce for it.";
         if (announcement->has_creation && announcement->creation != node->creation)
                 return "That is the creation of an earlier node of this name.";
@@ -181,7 +184,7 @@ void orders_announce(Orders *orders, Conn *conn, const ControlRequest *request) 
                 answer_error(conn, (ControlError)r, text);
                 return;
         }
-        wrong = announcement_judge(&announcement, node, uid);
+        wrong = announcement_judge(&announcement, node, uid, conn_kind(conn));
         if (wrong) {
                 orders_deny(conn, node, uid, wrong);
                 return;
