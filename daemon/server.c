@@ -232,6 +232,12 @@ static void server_on_news(void *userdata, const LedgerNews *news) {
         watch_note(server->watch, news);
 }
 
+static void server_on_answered(void *userdata, Conn *conn) {
+        Server *server = userdata;
+
+        keeper_on_answered(server->keeper, conn);
+}
+
 static void server_on_tellable(void *userdata, uint64_t revision) {
         Server *server = userdata;
 
@@ -474,6 +480,7 @@ static int server_build_state(Server *server, const RegistryLimits *limits) {
                                &server->counters,
                                &(LedgerHandler){
                                        .on_news = server_on_news,
+                                       .on_answered = server_on_answered,
                                        .on_tellable = server_on_tellable,
                                        .on_answer = server_on_answer,
                                        .on_change = server_on_change,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
-#include "state_test.h"
 
 static Desk *make_desk(void) {
         disk_install();
@@ -13,14 +12,6 @@ static Desk *make_desk(void) {
 static void pass_by(Desk *desk, const char *name, uint16_t port) {
         close(registered(desk, name, port));
         ck_assert(RUN_UNTIL(desk->event, !desk_find(desk, name) && is_written(desk), LONG_USEC));
-}
-
-static void hang_the_disk(Desk *desk) {
-        ck_assert(RUN_UNTIL(desk->event, is_written(desk), LONG_USEC));
-        disk_hang(DISK_OPEN | DISK_SYNC);
-        ck_assert_int_eq(unlink(desk->options.file), 0);
-        store_poke(desk->store);
-        disk_wait_until_hung();
 }
 
 /* CURSOR of the MORE record, or NULL. */

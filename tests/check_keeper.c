@@ -2,7 +2,6 @@
 
 #include "desk_test.h"
 #include "notify_test.h"
-#include "state_test.h"
 
 /* --- systemd's side --------------------------------------------------------------------------------------------- */
 
@@ -129,6 +128,31 @@ START_TEST(test_the_connection_of_a_node_is_stored_when_it_is_a_second_old) {
         ck_assert_uint_ge(test_now() - began, FDSTORE_AGE_USEC);
         ck_assert_uint_eq(manager.n_stored, 1);
         ck_assert(!is_hung_up(fd));
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+/* Who finds it there knows of no answer that is to leave. */
+START_TEST(test_one_that_was_not_answered_yet_is_not_stored) {
+        uint64_t answered;
+        Desk *desk;
+        int fd;
+
+        disk_install();
+        disk_match = "registry.db";
+        desk = make_desk();
+        hang_the_disk(desk);
+        fd = newcomer(desk, "a", 1);
+        run_for(desk->event, FDSTORE_AGE_USEC + 300 * USEC_PER_MSEC);
+        ck_assert_int_eq(heard_result(fd), NO_ANSWER);
+        fdstore_flush(desk->fdstore); /* nor in haste */
+        expect_nothing(manager.fd);
+        ck_assert_int_eq(result_of(desk, fd), 0);
+        answered = test_now();
+        ck_assert(RUN_UNTIL(desk->event, is_stored(desk, "a"), LONG_USEC));
+        ck_assert_uint_ge(test_now() - answered + 100 * USEC_PER_MSEC, FDSTORE_AGE_USEC);
+        disk_hang(0);
         close(fd);
         end_desk(desk);
 }
@@ -515,6 +539,7 @@ Suite *suite(void) {
         tcase_set_timeout(tcase, 60);
         tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
         tcase_add_test(tcase, test_the_connection_of_a_node_is_stored_when_it_is_a_second_old);
+        tcase_add_test(tcase, test_one_that_was_not_answered_yet_is_not_stored);
         tcase_add_test(tcase, test_one_that_comes_and_goes_does_not_touch_systemd);
         tcase_add_loop_test(tcase, test_one_that_ends_is_taken_out_and_sees_its_connection_close, 0, _ENDING_N);
         tcase_add_test(tcase, test_a_node_that_is_released_sees_it_while_systemd_does_not_read);

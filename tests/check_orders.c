@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
-#include "state_test.h"
 
 #define STRANGER 54321 /* a uid that is neither root's nor ours */
 
@@ -421,15 +420,6 @@ static Desk *make_desk_with_disk(void) {
         disk_install();
         disk_match = "registry.db";
         return desk_new(&(DeskOptions){ .file = desk_file() });
-}
-
-/* The file is made anew, with a disk that does not answer: no commit ends any more. */
-static void hang_the_disk(Desk *desk) {
-        ck_assert(RUN_UNTIL(desk->event, is_written(desk), LONG_USEC));
-        disk_hang(DISK_OPEN | DISK_SYNC);
-        ck_assert_int_eq(unlink(desk->options.file), 0);
-        store_poke(desk->store);
-        disk_wait_until_hung();
 }
 
 START_TEST(test_an_order_is_answered_when_it_is_on_disk) {

@@ -1,21 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
-#include "state_test.h"
 
 static Desk *make_desk_with_disk(void) {
         disk_install();
         disk_match = "registry.db";
         return desk_new(&(DeskOptions){ .file = desk_file() });
-}
-
-/* The file is made anew, with a disk that does not answer: no commit ends any more. */
-static void hang_the_disk(Desk *desk) {
-        ck_assert(RUN_UNTIL(desk->event, is_written(desk), LONG_USEC));
-        disk_hang(DISK_OPEN | DISK_SYNC);
-        ck_assert_int_eq(unlink(desk->options.file), 0);
-        store_poke(desk->store);
-        disk_wait_until_hung();
 }
 
 static int begin_find(Desk *desk, bool is_tcp, const char *name) {

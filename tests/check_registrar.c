@@ -2,7 +2,6 @@
 
 #include "desk_test.h"
 #include "serve/held.h"
-#include "state_test.h"
 
 #define HOLD_USEC (LONG_USEC)
 #define SHORT_USEC (150 * USEC_PER_MSEC)

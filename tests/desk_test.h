@@ -25,6 +25,7 @@
 #include "serve/watch.h"
 #include "state/fdstore.h"
 #include "state/store.h"
+#include "state_test.h"
 #include "units_test.h"
 
 typedef struct DeskOptions {
@@ -91,6 +92,10 @@ static inline void desk_on_news(void *userdata, const LedgerNews *news) {
         watch_note(desk->watch, news);
 }
 
+static inline void desk_on_answered(void *userdata, Conn *conn) {
+        keeper_on_answered(((Desk *)userdata)->keeper, conn);
+}
+
 static inline void desk_on_tellable(void *userdata, uint64_t revision) {
         Desk *desk = userdata;
 
@@ -141,6 +146,7 @@ static inline void desk_open_state(Desk *desk) {
         ck_assert_int_eq(ledger_new(&desk->ledger, desk->event, desk->registry, desk->store, &desk->counters,
                                     &(LedgerHandler){
                                             .on_news = desk_on_news,
+                                            .on_answered = desk_on_answered,
                                             .on_tellable = desk_on_tellable,
                                             .on_answer = desk_on_answer,
                                             .on_change = desk_on_change,
@@ -278,12 +284,12 @@ static inline void desk_stop(Desk *desk) {
         sd_event_unref(desk->event);
 }
 
-static inline int listen_on_path(char path[static 108]) {
+static inline int listen_on_path(char file[static 108]) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-        snprintf(path, sizeof address.sun_path, "%s/control", new_directory());
-        strcpy(address.sun_path, path);
+        snprintf(file, sizeof address.sun_path, "%s/control", new_directory());
+        strcpy(address.sun_path, file);
         ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
         ck_assert_int_eq(listen(fd, SOMAXCONN), 0);
         return fd;
@@ -416,6 +422,16 @@ static inline Node *desk_find(Desk *desk, const char *name) {
 
 static inline bool is_written(Desk *desk) {
         return store_committed_revision(desk->store) >= registry_revision(desk->registry);
+}
+
+/* The file is made anew, with a disk that does not answer: no commit ends any more. Wants disk_install() before the
+ * desk is there. */
+static inline void hang_the_disk(Desk *desk) {
+        ck_assert(RUN_UNTIL(desk->event, is_written(desk), LONG_USEC));
+        disk_hang(DISK_OPEN | DISK_SYNC);
+        ck_assert_int_eq(unlink(desk->options.file), 0);
+        store_poke(desk->store);
+        disk_wait_until_hung();
 }
 
 /* As if its cgroup had said so. */

@@ -4,15 +4,15 @@
 
 #include "loop_test.h"
 
-/* Bound, non-blocking. `path` as in NOTIFY_SOCKET: an '@' stands for an abstract address. */
-static inline int manager_new(const char *path) {
+/* Bound, non-blocking. `name` as in NOTIFY_SOCKET: an '@' stands for an abstract address. */
+static inline int manager_new(const char *name) {
         TestAddress address = { .un = { .sun_family = AF_UNIX } };
-        socklen_t n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+        socklen_t n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name));
         int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
         ck_assert_int_ge(fd, 0);
-        memcpy(address.un.sun_path, path, strlen(path));
-        if (path[0] == '@')
+        memcpy(address.un.sun_path, name, strlen(name));
+        if (name[0] == '@')
                 address.un.sun_path[0] = 0;
         else
                 n++;
@@ -22,13 +22,13 @@ static inline int manager_new(const char *path) {
 
 /* In the file system, and abstract: two addresses, for loop tests. */
 static inline const char *manager_address(int i) {
-        static char path[80];
+        static char name[80];
 
         if (i == 0)
-                snprintf(path, sizeof path, "%s/notify", new_directory());
+                snprintf(name, sizeof name, "%s/notify", new_directory());
         else
-                snprintf(path, sizeof path, "@rollcall-check-notify-%ld", (long)getpid());
-        return path;
+                snprintf(name, sizeof name, "@rollcall-check-notify-%ld", (long)getpid());
+        return name;
 }
 
 /* One datagram, and the descriptor that came with it or -1. False: there is none. */

@@ -90,6 +90,10 @@ static inline void world_on_news(void *userdata, const LedgerNews *news) {
         watch_note(world->watch, news);
 }
 
+static inline void world_on_answered(void *userdata, Conn *conn) {
+        keeper_on_answered(((World *)userdata)->keeper, conn);
+}
+
 static inline void world_on_tellable(void *userdata, uint64_t revision) {
         World *world = userdata;
 
@@ -182,8 +186,9 @@ static inline void world_build_state(World *world, int fd) {
         world_open_store(world);
         ck_assert_int_eq(ledger_new(&world->ledger, world->event, world->registry, world->store,
                                     &world->counters,
-                                    &(LedgerHandler){ world_on_news, world_on_tellable, world_on_answer,
-                                                      world_on_change, world_on_loaded, world }),
+                                    &(LedgerHandler){ world_on_news, world_on_answered, world_on_tellable,
+                                                      world_on_answer, world_on_change, world_on_loaded,
+                                                      world }),
                          0);
         /* A socket that does not listen cannot be found among those that do. */
         if (world->options.blind)

@@ -4,7 +4,8 @@
  * spoken to (state/fdstore) nor what a row is worth (core/reconcile).
  *
  * The trap: systemd holds a duplicate. A stored connection that is only closed here stays open for its node, which
- * would then never come back: it must be removed from the store, and shut down.
+ * would then never come back: it must be removed from the store, and shut down. The same with one whose answer has not
+ * left yet: who adopts it knows of none, and its node waits in vain.
  */
 
 #include "serve/keeper.h"
@@ -129,27 +130,27 @@ static void keeper_drop(Keeper *keeper, Conn *conn) {
         conn_set_stored(conn, NULL);
 }
 
-/* A connection that turns out to be of another row gets that one's name. */
 static void keeper_keep(Keeper *keeper, const Node *node) {
         FdstoreKey key = key_of(node);
         Conn *conn = node->connection;
 
-        if (conn_stored(conn))
-                keeper_drop(keeper, conn);
         conn_set_stored(conn, fdstore_add(keeper->fdstore, &key, conn_fd(conn)));
+}
+
+void keeper_on_answered(Keeper *keeper, Conn *conn) {
+        keeper_keep(keeper, conn_node(conn));
 }
 
 void keeper_on_news(Keeper *keeper, const LedgerNews *news) {
         Conn *conn = news->node->connection, *before = news->connection_before;
 
         switch (news->kind) {
-        case CHANGE_REGISTER:
-                /* One that was adopted is there already. */
-                if (conn && !conn_stored(conn))
-                        keeper_keep(keeper, news->node);
-                break;
         case CHANGE_RETURN:
-                keeper_keep(keeper, news->node);
+                /* A connection that turns out to be of another row gets that one's name. */
+                if (conn_stored(conn)) {
+                        keeper_drop(keeper, conn);
+                        keeper_keep(keeper, news->node);
+                }
                 break;
         case CHANGE_END:
                 if (before)
@@ -159,6 +160,7 @@ void keeper_on_news(Keeper *keeper, const LedgerNews *news) {
                 if (before && !conn)
                         keeper_drop(keeper, before);
                 break;
+        case CHANGE_REGISTER: /* it is to be answered first, or was adopted */
         case CHANGE_NONE:
                 break;
         }

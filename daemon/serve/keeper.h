@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whose connection is in the fd store: put there when it registers, taken out when its registration ends, given
- * back at start. */
+/* Whose connection is in the fd store: put there when it has been answered, taken out when its registration ends,
+ * given back at start. */
 #pragma once
 
 #include <systemd/sd-event.h>
@@ -31,3 +31,5 @@ void keeper_release_rest(Keeper *keeper, bool is_final);
 
 /* To be told all news of the ledger. */
 void keeper_on_news(Keeper *keeper, const LedgerNews *news);
+/* The node behind it knows that it is registered. */
+void keeper_on_answered(Keeper *keeper, Conn *conn);

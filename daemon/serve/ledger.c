@@ -78,9 +78,14 @@ static void waiting_remove(Ledger *ledger, Conn *conn) {
         *wait = (ConnWait){ 0 };
 }
 
+static void ledger_answer(Ledger *ledger, Conn *conn) {
+        conn_release_answer(conn);
+        ledger->handler.on_answered(ledger->handler.userdata, conn);
+}
+
 static void waiting_release(Ledger *ledger, Conn *conn) {
         waiting_remove(ledger, conn);
-        conn_release_answer(conn);
+        ledger_answer(ledger, conn);
 }
 
 static void ledger_note_unwritten(Ledger *ledger, uint64_t revision) {
@@ -455,8 +460,10 @@ static void ledger_count(Ledger *ledger, const Change *change) {
 /* One that ends before its registration was written is still told of it, as by stock epmd: some clients
  * close their side right after the request. */
 static void ledger_drop_connection(Ledger *ledger, Conn *conn) {
-        if (conn_wait(conn)->is_waiting)
-                waiting_release(ledger, conn);
+        if (conn_wait(conn)->is_waiting) {
+                waiting_remove(ledger, conn);
+                conn_release_answer(conn);
+        }
         conn_finish(conn);
 }
 
@@ -515,7 +522,7 @@ void ledger_answer_when_written(Ledger *ledger, Conn *conn) {
         /* Not before it was told; and no more once the file takes writes again. */
         if (ledger->health != STORE_OK && store_health(ledger->store) != STORE_OK) {
                 ledger_note_unwritten(ledger, revision);
-                conn_release_answer(conn);
+                ledger_answer(ledger, conn);
                 return;
         }
         waiting_append(ledger, conn, revision);

@@ -28,6 +28,8 @@ typedef struct LedgerHandler {
         /* A change has been carried out; also for each node that the reconciliation brings (CHANGE_REGISTER).
          * Must not call ledger_carry(). */
         void (*on_news)(void *userdata, const LedgerNews *news);
+        /* A node has been told that it is registered, and is still there. Must not call ledger_carry(). */
+        void (*on_answered)(void *userdata, Conn *conn);
         /* Changes up to `revision` may be told: they are on disk, or the daemon has said that it is degraded. */
         void (*on_tellable)(void *userdata, uint64_t revision);
         /* The store has an answer to a query of history. */
