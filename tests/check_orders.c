@@ -246,6 +246,34 @@ START_TEST(test_nobody_is_announced_who_is_not_registered) {
 }
 END_TEST
 
+/* A unit's script can be earlier than its node: while the one from before is still going. */
+START_TEST(test_ready_is_not_for_one_that_is_going) {
+        Desk *desk = desk_new(&(DeskOptions){ .hold_usec = LONG_USEC });
+        int fd = registered(desk, "a", 1), next_fd;
+        _cleanup_(freep) char *early = NULL, *own = NULL, *draining = NULL, *late = NULL;
+        char creation[32];
+
+        live_in(desk, "a", "old.service");
+        systemd_says("old.service", "simple", "deactivating", "stop-sigterm", 1);
+        early = announce(desk, WORDS("name", "a", "announced", "ready", "pair", "role=web"));
+        ck_assert_str_eq(early, "error error=7 text=The node of that name is going, and the next is not registered yet. \n");
+        snprintf(creation, sizeof creation, "%u", desk_find(desk, "a")->creation);
+        own = announce(desk, WORDS("name", "a", "creation", creation, "announced", "ready"));
+        ck_assert_says(own, "announced=ready", "state=stopping source=unit");
+        draining = announce(desk, WORDS("name", "a", "announced", "draining"));
+        ck_assert_says(draining, "announced=draining");
+        next_fd = newcomer(desk, "a", 2);
+        ck_assert_int_eq(heard_result(next_fd), NO_ANSWER);
+        close(fd);
+        ck_assert_int_eq(result_of(desk, next_fd), 0);
+        late = announce(desk, WORDS("name", "a", "announced", "ready"));
+        ck_assert_says(late, "port=2 ", "state=ready source=announcement");
+        ck_assert_ptr_null(strstr(late, "role=web"));
+        close(next_fd);
+        desk_free(desk);
+}
+END_TEST
+
 START_TEST(test_of_several_of_one_name_the_right_one_is_found) {
         Desk *desk = desk_new(NULL);
         int listener_fds[] = { listen_on("127.0.0.1"), listen_on("127.0.0.2") }, fds[2];
@@ -597,6 +625,7 @@ Suite *suite(void) {
         tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
         tcase_add_test(tcase, test_a_creation_must_be_the_nodes);
         tcase_add_test(tcase, test_nobody_is_announced_who_is_not_registered);
+        tcase_add_test(tcase, test_ready_is_not_for_one_that_is_going);
         tcase_add_test(tcase, test_of_several_of_one_name_the_right_one_is_found);
         tcase_add_loop_test(tcase, test_another_user_is_turned_away, 0, 4);
         tcase_add_loop_test(tcase, test_the_user_who_registered_may_announce, 0, 2);

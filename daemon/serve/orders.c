@@ -154,6 +154,13 @@ static const char *announcement_judge(const Announcement *announcement, const No
         return NULL;
 }
 
+/* A script that says "ready" while the node from before is still going means the one to come: it asks again. A node
+ * that speaks for itself says which one it is. */
+static bool is_meant_for_successor(const Announcement *announcement, const Node *node) {
+        return announcement->announced == NODE_ANNOUNCED_READY && !announcement->has_creation &&
+               node_is_going(&node->facts);
+}
+
 static int merge(Orders *orders, Node *node, const Announcement *announcement) {
         return ledger_carry(orders->parts.ledger,
                             &(Event){
@@ -187,6 +194,10 @@ void orders_announce(Orders *orders, Conn *conn, const ControlRequest *request) 
         wrong = announcement_judge(&announcement, node, uid, conn_kind(conn));
         if (wrong) {
                 orders_deny(conn, node, uid, wrong);
+                return;
+        }
+        if (is_meant_for_successor(&announcement, node)) {
+                answer_error(conn, CONTROL_E_NOT_FOUND, "The node of that name is going, and the next is not registered yet.");
                 return;
         }
         r = merge(orders, node, &announcement);

@@ -2,6 +2,7 @@
 """Who comes while the holder of his name is going is registered; who comes while it is there is refused."""
 
 import contextlib
+import json
 import os
 import time
 
@@ -71,6 +72,22 @@ def test_blue_and_green_hand_over_while_the_old_one_stops(shared_machine):
             old, new = new, old
         assert n_said_in_use(machine, "blue", "green") == n_before
         assert_refused(new)
+
+
+def test_what_the_new_unit_says_is_not_taken_for_the_old_ones_word(shared_machine):
+    """A Type=simple unit says that it is ready before its node has registered, while the old one has the name."""
+    machine = shared_machine
+    properties = ("Type=simple", "ExecStartPost=/usr/local/bin/rollcall ready told unit=%p --wait 10", "ExecStop=-/usr/local/bin/rollcall not-ready told")
+    colours = [LightNode(machine, colour, "told", "--going", "0.4", properties=properties) for colour in ("cyan", "amber")]
+    with units(machine, *colours) as (old, new):
+        old.start()
+        for _ in range(3):
+            old.begin_stop()
+            wait_for(lambda: old.active == "deactivating", "the old one to be stopped")
+            new.start()
+            (node,) = json.loads(machine.output("rollcall", "names", "--json"))
+            assert (node["unit"], node["state"], node["metadata"]) == (new.unit, "ready", {"unit": new.unit.removesuffix(".service")})
+            old, new = new, old
 
 
 def test_a_wrapper_that_leaves_its_node_behind_can_be_restarted(shared_machine):
