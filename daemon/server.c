@@ -33,6 +33,7 @@
 #include "serve/orders.h"
 #include "serve/pending.h"
 #include "serve/registrar.h"
+#include "serve/salvage.h"
 #include "serve/sockets.h"
 #include "serve/unit_states.h"
 #include "serve/vigil.h"
@@ -438,20 +439,28 @@ static bool server_has_read_all(const Server *server) {
         return store_health(server->store) != STORE_OPENING;
 }
 
+static SalvageParts server_salvage(const Server *server) {
+        return (SalvageParts){ server->registry, server->ledger, server->vigil, server->keeper };
+}
+
 /* Also when the disk lets us read late: what was registered meanwhile counts more than what is in the file. */
 static void server_on_loaded(void *userdata, StoreLoaded *loaded) {
         Server *server = userdata;
+        SalvageParts salvage = server_salvage(server);
 
         /* Of a file that is read late: what has happened since is newer. */
         for (size_t i = 0; i < loaded->n_refused; i++)
                 if (!refusals_find(server->refusals, loaded->refused[i].name, loaded->refused[i].n_name))
                         refusals_note(server->refusals, loaded->refused + i);
+        salvage_meet_rows(&salvage, loaded);
         vigil_reconcile(server->vigil, server->keeper, loaded, server->config->boot_id);
+        salvage_nodes(&salvage);
         keeper_release_rest(server->keeper, server_has_read_all(server));
 }
 
 static void server_load(Server *server) {
         _cleanup_(store_loaded_freep) StoreLoaded *loaded = NULL;
+        SalvageParts salvage = server_salvage(server);
 
         if (store_wait_loaded(server->store, LOAD_PATIENCE_USEC) == 0)
                 loaded = store_take_loaded(server->store);
@@ -459,6 +468,7 @@ static void server_load(Server *server) {
                 server_on_loaded(server, loaded);
         else {
                 registry_advance_creation(server->registry, creation_unknown((uint64_t)time(NULL), random_u32()));
+                salvage_nodes(&salvage);
                 keeper_release_rest(server->keeper, server_has_read_all(server));
         }
         ledger_check_health(server->ledger);

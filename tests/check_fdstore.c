@@ -11,20 +11,25 @@
 
 static const struct {
         FdstoreKey key;
-        const char *name;
+        const char *label, *name;
 } names[] = {
-        { { 0, 0 }, "node-0-0" },
-        { { 1, 2 }, "node-1-2" },
-        { { 42, UINT64_C(1795234567123456) }, "node-42-1795234567123456" },
-        { { UINT64_MAX, UINT64_MAX }, "node-18446744073709551615-18446744073709551615" },
+        { { 0, 0 }, "", "node-0-0" },
+        { { 1, 2 }, "", "node-1-2" },
+        { { 42, UINT64_C(1795234567123456) }, "", "node-42-1795234567123456" },
+        { { UINT64_MAX, UINT64_MAX }, "", "node-18446744073709551615-18446744073709551615" },
+        { { 1, 2 }, "3", "node-1-2-3" },
+        { { 1, 2 }, "-a-", "node-1-2--a-" },
+        { { 1, 2 }, "4711-%20_.a b", "node-1-2-4711-%20_.a b" },
 };
 
 START_TEST(test_a_name_says_which_registration_it_is_and_back) {
         char name[FDSTORE_NAME_MAX];
         FdstoreKey key = { 7, 7 };
+        const char *label = NULL;
 
-        ck_assert_str_eq(fdstore_format_name(&names[_i].key, name), names[_i].name);
-        ck_assert_int_eq(fdstore_parse_name(names[_i].name, &key), 0);
+        ck_assert_str_eq(fdstore_format_name(&names[_i].key, names[_i].label, name), names[_i].name);
+        ck_assert_int_eq(fdstore_parse_name(names[_i].name, &key, &label), 0);
+        ck_assert_str_eq(label, names[_i].label);
         ck_assert_uint_eq(key.serial, names[_i].key.serial);
         ck_assert_uint_eq(key.since_usec, names[_i].key.since_usec);
 }
@@ -41,7 +46,6 @@ static const char *const foreign_names[] = {
         "node-1-",
         "node--1",
         "node-1-2-",
-        "node-1-2-3",
         "node-1-2 ",
         "node- 1-2",
         "node-1- 2",
@@ -62,10 +66,23 @@ static const char *const foreign_names[] = {
 
 START_TEST(test_what_we_would_not_have_written_is_none_of_ours) {
         FdstoreKey key = { 7, 8 };
+        const char *label = NULL;
 
-        ck_assert_msg(fdstore_parse_name(foreign_names[_i], &key) == -EINVAL, "'%s'", foreign_names[_i]);
+        ck_assert_msg(fdstore_parse_name(foreign_names[_i], &key, &label) == -EINVAL, "'%s'", foreign_names[_i]);
+        ck_assert_ptr_null(label);
         ck_assert_uint_eq(key.serial, 7);
         ck_assert_uint_eq(key.since_usec, 8);
+}
+END_TEST
+
+/* As systemd takes it; what is cut off tells nothing. */
+START_TEST(test_a_label_that_is_too_long_is_cut) {
+        static char label[400];
+        char name[FDSTORE_NAME_MAX];
+
+        memset(label, 'a', sizeof label - 1);
+        ck_assert_uint_eq(strlen(fdstore_format_name(&(FdstoreKey){ 1, 2 }, label, name)), 255);
+        ck_assert_int_eq(fdstore_parse_name(name, &(FdstoreKey){ 0 }, NULL), 0);
 }
 END_TEST
 
@@ -171,7 +188,7 @@ static void wait_held(Bench *bench, size_t n) {
 static bool is_held(const Bench *bench, const FdstoreKey *key) {
         char name[FDSTORE_NAME_MAX];
 
-        fdstore_format_name(key, name);
+        fdstore_format_name(key, "", name);
         for (size_t i = 0; i < bench->n_held; i++)
                 if (strcmp(bench->held[i].name, name) == 0)
                         return true;
@@ -195,8 +212,19 @@ static int make_connection(void) {
         return fd;
 }
 
+static const char *name_of(uint64_t serial, char name[static FDSTORE_NAME_MAX]) {
+        return fdstore_format_name(&(FdstoreKey){ serial, 5 }, "", name);
+}
+
+static FdstoreEntry *adopt(Bench *bench, uint64_t serial, int fd) {
+        char name[FDSTORE_NAME_MAX];
+
+        return fdstore_adopt(bench->fdstore, name_of(serial, name), fd);
+}
+
 static FdstoreEntry *add(Bench *bench, uint64_t serial, int fd) {
-        FdstoreEntry *entry = fdstore_add(bench->fdstore, &(FdstoreKey){ serial, 5 }, fd);
+        char name[FDSTORE_NAME_MAX];
+        FdstoreEntry *entry = fdstore_add(bench->fdstore, name_of(serial, name), fd);
 
         ck_assert_ptr_nonnull(entry);
         return entry;
@@ -383,12 +411,12 @@ START_TEST(test_a_place_is_not_free_before_its_removal_has_left) {
         int fd = make_connection();
 
         for (unsigned i = 0; i < ELEMENTS(entries); i++)
-                entries[i] = fdstore_adopt(bench->fdstore, &(FdstoreKey){ i, 5 }, fd);
+                entries[i] = adopt(bench, i, fd);
         /* as systemd has them */
         for (unsigned i = 0; i < ELEMENTS(entries); i++) {
                 char name[FDSTORE_NAME_MAX];
 
-                hold(bench, fdstore_format_name(&(FdstoreKey){ i, 5 }, name), make_connection());
+                hold(bench, name_of(i, name), make_connection());
         }
         for (unsigned i = 0; i < ELEMENTS(entries); i++) {
                 fdstore_drop(bench->fdstore, entries[i]);
@@ -446,7 +474,7 @@ START_TEST(test_what_was_handed_back_is_in_the_store) {
         FdstoreEntry *entries[3];
 
         for (unsigned i = 0; i < ELEMENTS(entries); i++) /* one more than is allowed now */
-                entries[i] = fdstore_adopt(bench->fdstore, &(FdstoreKey){ i, 5 }, fd);
+                entries[i] = adopt(bench, i, fd);
         add(bench, 9, fd);
         run_for(bench->event, FDSTORE_AGE_USEC + 200 * USEC_PER_MSEC);
         ck_assert_str_eq(said(bench), "");
@@ -493,14 +521,13 @@ END_TEST
 START_TEST(test_what_shares_a_removed_name_is_stored_anew) {
         Bench *bench = bench_new(4);
         int stays_fd = make_connection(), goes_fd = make_connection(), third_fd = make_connection();
-        const FdstoreKey key = { 1, 5 };
-        FdstoreEntry *stays = fdstore_adopt(bench->fdstore, &key, stays_fd), *goes;
+        FdstoreEntry *stays = adopt(bench, 1, stays_fd), *goes;
 
-        fdstore_adopt(bench->fdstore, &(FdstoreKey){ 2, 5 }, third_fd);
+        adopt(bench, 2, third_fd);
         if (_i == 0)
                 fdstore_discard(bench->fdstore, "node-1-5");
         else {
-                goes = fdstore_adopt(bench->fdstore, &key, goes_fd);
+                goes = adopt(bench, 1, goes_fd);
                 fdstore_drop(bench->fdstore, goes);
         }
         assert_status(bench, 2, 1);
@@ -555,8 +582,8 @@ START_TEST(test_without_a_store_nothing_happens) {
         FdstoreStatus status;
 
         ck_assert_int_eq(fdstore_new(&fdstore, bench->event, _i ? bench->path : NULL, _i ? 0 : 512), 0);
-        ck_assert_ptr_null(fdstore_add(fdstore, &(FdstoreKey){ 1, 1 }, fd));
-        ck_assert_ptr_null(fdstore_adopt(fdstore, &(FdstoreKey){ 1, 1 }, fd));
+        ck_assert_ptr_null(fdstore_add(fdstore, "node-1-1", fd));
+        ck_assert_ptr_null(fdstore_adopt(fdstore, "node-1-1", fd));
         fdstore_drop(fdstore, NULL);
         fdstore_discard(fdstore, "node-1-1");
         fdstore_flush(fdstore);
@@ -653,7 +680,8 @@ static int keep(FdstoreKeptList *list, const char *name) {
 }
 
 START_TEST(test_what_was_handed_back_is_found_by_what_it_is_of) {
-        static const char *const handed_back[] = { "node-2-7", "stored", "node-10-3", "", "node-1-5", "node-2-3" };
+        static const char *const handed_back[] = { "node-2-7", "stored", "node-10-3", "", "node-1-5-0-a", "node-2-3", "node-1-50", "node-1-5.",
+                                                   "node-2-70-a", "node-2-7a" };
         FdstoreKeptList list = { 0 };
         int fds[ELEMENTS(handed_back)];
         FdstoreKept *found;
@@ -668,7 +696,7 @@ START_TEST(test_what_was_handed_back_is_found_by_what_it_is_of) {
 
                 ck_assert_int_ne(fcntl(fds[i], F_GETFL) & O_NONBLOCK, 0);
                 ck_assert_int_ne(fcntl(fds[i], F_GETFD) & FD_CLOEXEC, 0);
-                if (fdstore_parse_name(handed_back[i], &key) < 0)
+                if (fdstore_parse_name(handed_back[i], &key, NULL) < 0)
                         continue;
                 found = fdstore_kept_find(&list, &key);
                 ck_assert_ptr_nonnull(found);
@@ -732,6 +760,7 @@ Suite *suite(void) {
 
         tcase_add_loop_test(tcase, test_a_name_says_which_registration_it_is_and_back, 0, ELEMENTS(names));
         tcase_add_loop_test(tcase, test_what_we_would_not_have_written_is_none_of_ours, 0, ELEMENTS(foreign_names));
+        tcase_add_test(tcase, test_a_label_that_is_too_long_is_cut);
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("store");

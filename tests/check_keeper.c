@@ -11,7 +11,7 @@ typedef struct Manager {
         char path[96];
         int fd;
         struct {
-                char name[128];
+                char name[FDSTORE_NAME_MAX];
                 int fd;
         } stored[N_STORED_MAX];
         size_t n_stored;
@@ -96,18 +96,32 @@ static void end_desk(Desk *desk) {
         manager_end();
 }
 
-static bool is_stored(Desk *desk, const char *name) {
-        const Node *node = desk_find(desk, name);
-        char fdname[FDSTORE_NAME_MAX];
+static bool is_stored_node(const Node *node) {
+        FdstoreKey key;
 
         manager_obey();
         if (!node)
                 return false;
-        fdstore_format_name(&(FdstoreKey){ node->serial, node->since_usec }, fdname);
         for (size_t i = 0; i < manager.n_stored; i++)
-                if (strcmp(manager.stored[i].name, fdname) == 0)
+                if (fdstore_parse_name(manager.stored[i].name, &key, NULL) == 0 && key.serial == node->serial &&
+                    key.since_usec == node->since_usec)
                         return true;
         return false;
+}
+
+static bool is_stored(Desk *desk, const char *name) {
+        return is_stored_node(desk_find(desk, name));
+}
+
+/* As an earlier daemon named them: they do not tell of their nodes. */
+static void cut_labels(void) {
+        FdstoreKey key;
+
+        manager_obey();
+        for (size_t i = 0; i < manager.n_stored; i++) {
+                ck_assert_int_eq(fdstore_parse_name(manager.stored[i].name, &key, NULL), 0);
+                fdstore_format_name(&key, "", manager.stored[i].name);
+        }
 }
 
 /* Registered, and in the store. */
@@ -346,10 +360,11 @@ START_TEST(test_a_node_whose_listener_has_closed_meanwhile_is_there_and_stopping
 }
 END_TEST
 
-START_TEST(test_a_stored_connection_that_no_row_wants_is_closed) {
+START_TEST(test_a_stored_connection_that_no_row_wants_and_that_does_not_tell_is_closed) {
         Desk *desk = make_desk();
         int fd = stored(desk, "a", 1);
 
+        cut_labels();
         revive(desk, desk_file()); /* the registry file is gone */
         ck_assert_ptr_null(desk_find(desk, "a"));
         ck_assert(RUN_UNTIL(desk->event, manager_obey() == 0, LONG_USEC));
@@ -403,9 +418,9 @@ END_TEST
 START_TEST(test_of_two_connections_of_one_row_one_is_taken) {
         Desk *desk = make_desk();
         int fd = stored(desk, "a", 1);
-        char name[128];
+        char name[FDSTORE_NAME_MAX];
 
-        snprintf(name, sizeof name, "%s", manager.stored[0].name);
+        strcpy(name, manager.stored[0].name);
         manager_keep(name, fcntl(manager.stored[0].fd, F_DUPFD_CLOEXEC, 0));
         revive(desk, NULL);
         ck_assert_ptr_nonnull(desk_find(desk, "a"));
@@ -420,13 +435,81 @@ START_TEST(test_of_two_connections_of_one_row_one_is_taken) {
 }
 END_TEST
 
-/* --- a file that is read late ---------------------------------------------------------------------------------------- */
+/* --- rows that are lost ------------------------------------------------------------------------------------------------ */
 
-START_TEST(test_what_no_row_wants_yet_is_kept_until_the_file_is_read) {
+/* Another file, or none at all. i & 1: with a listener. */
+START_TEST(test_one_whose_row_is_lost_lives_as_it_was_by_its_connection) {
+        Desk *desk = make_desk();
+        int listener_fd = _i & 1 ? listen_on("127.0.0.1") : -1;
+        int fd = stored(desk, "a", _i & 1 ? port_of(listener_fd) : 1), other_fd;
+        _cleanup_(node_freep) Node *before = node_copy(desk_find(desk, "a"));
+        Node *node;
+
+        if (_i & 2)
+                desk->options.file = NULL;
+        revive(desk, _i & 2 ? NULL : desk_file());
+        node = desk_find(desk, "a");
+        ck_assert_ptr_nonnull(node);
+        ck_assert_int_eq(node->state, NODE_UP);
+        ck_assert_uint_eq(node->info.port, before->info.port);
+        ck_assert_uint_eq(node->info.type, before->info.type);
+        ck_assert_uint_eq(node->creation, before->creation);
+        ck_assert_uint_eq(node->serial, before->serial);
+        ck_assert_uint_eq(node->since_usec, before->since_usec);
+        ck_assert_uint_eq(node->peer.uid, before->peer.uid);
+        ck_assert_uint_eq(node->listener.cookie, before->listener.cookie);
+        ck_assert(address_equal(&node->scope, &before->scope));
+        ck_assert_ptr_eq(conn_node(node->connection), node);
+        ck_assert(!is_hung_up(fd));
+        ck_assert(RUN_UNTIL(desk->event, _i & 2 || is_written(desk), LONG_USEC));
+        /* nobody else is given what is its own */
+        ck_assert_int_eq(result_of(desk, newcomer(desk, "a", 2)), 1);
+        other_fd = registered(desk, "b", 3);
+        ck_assert_uint_gt(desk_find(desk, "b")->creation, before->creation);
+        ck_assert_uint_gt(desk_find(desk, "b")->serial, before->serial);
+        close(fd);
+        close(other_fd);
+        ck_assert(RUN_UNTIL(desk->event, registry_n_nodes(desk->registry) == 0 && manager_obey() == 0, LONG_USEC));
+        close_fdp(&listener_fd);
+        end_desk(desk);
+}
+END_TEST
+
+/* The row that was written of it is as good as the one that was lost. */
+START_TEST(test_one_that_was_salvaged_is_found_by_its_row_the_next_time) {
         Desk *desk = make_desk();
         int fd = stored(desk, "a", 1);
-        uint32_t creation = desk_find(desk, "a")->creation;
+        _cleanup_(freep) char *answer = NULL;
 
+        revive(desk, desk_file());
+        answer = ask_words(desk, CONTROL_ANNOUNCE, WORDS("name", "a", "announced", "ready"));
+        ck_assert_says(answer, "announced=ready");
+        revive(desk, NULL);
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_READY);
+        ck_assert(!is_hung_up(fd));
+        ck_assert_uint_eq(manager_obey(), 1);
+        close(fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_one_that_has_ended_is_not_salvaged) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1);
+
+        close(fd);
+        revive(desk, desk_file());
+        ck_assert_ptr_null(desk_find(desk, "a"));
+        ck_assert_uint_eq(conns_n(desk->conns), 0);
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 0, LONG_USEC));
+        end_desk(desk);
+}
+END_TEST
+
+/* --- a file that is read late ---------------------------------------------------------------------------------------- */
+
+/* A start that does not wait for the disk. */
+static void revive_with_hung_disk(Desk *desk) {
         manager_hand_back(desk);
         desk_stop(desk);
         disk_install();
@@ -434,6 +517,47 @@ START_TEST(test_what_no_row_wants_yet_is_kept_until_the_file_is_read) {
         disk_hang(DISK_OPEN);
         desk->options.impatient = true;
         desk_start(desk);
+}
+
+/* P2: no lookup waits for the disk. And what only the row knows is known when it is read. */
+START_TEST(test_who_tells_of_itself_does_not_wait_for_the_file) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1), other_fd;
+        uint32_t creation = desk_find(desk, "a")->creation;
+        _cleanup_(freep) char *before =
+                ask_words(desk, CONTROL_ANNOUNCE, WORDS("name", "a", "announced", "ready", "host", "here", "pair", "k=v"));
+        _cleanup_(freep) char *after = NULL, *again = NULL;
+
+        revive_with_hung_disk(desk);
+        ck_assert_ptr_nonnull(desk_find(desk, "a"));
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_UP);
+        other_fd = registered(desk, "b", 2);
+        disk_hang(0);
+        ck_assert(RUN_UNTIL(desk->event, desk_find(desk, "a")->state == NODE_READY && is_written(desk), LONG_USEC));
+        ck_assert_uint_eq(registry_n_nodes(desk->registry), 2);
+        ck_assert_uint_eq(desk_find(desk, "a")->creation, creation);
+        after = ask_words(desk, CONTROL_ANNOUNCE, WORDS("name", "a"));
+        ck_assert_says(after, "announced=ready", "host=here", "pair=k=v");
+        ck_assert(!is_hung_up(fd));
+        ck_assert(RUN_UNTIL(desk->event, is_stored(desk, "b"), LONG_USEC));
+        desk->options.impatient = false;
+        revive(desk, NULL);
+        ck_assert_uint_eq(registry_n_nodes(desk->registry), 2);
+        again = ask_words(desk, CONTROL_ANNOUNCE, WORDS("name", "a"));
+        ck_assert_str_eq(again, after);
+        close(fd);
+        close(other_fd);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_what_no_row_wants_yet_is_kept_until_the_file_is_read) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1);
+        uint32_t creation = desk_find(desk, "a")->creation;
+
+        cut_labels();
+        revive_with_hung_disk(desk);
         ck_assert_ptr_null(desk_find(desk, "a"));
         run_for(desk->event, 500 * USEC_PER_MSEC);
         ck_assert(!is_hung_up(fd));
@@ -453,13 +577,8 @@ START_TEST(test_whose_name_has_been_taken_meanwhile_is_closed_when_the_file_is_r
         Desk *desk = make_desk();
         int fd = stored(desk, "a", 1), newcomer_fd;
 
-        manager_hand_back(desk);
-        desk_stop(desk);
-        disk_install();
-        disk_match = "registry.db";
-        disk_hang(DISK_OPEN);
-        desk->options.impatient = true;
-        desk_start(desk);
+        cut_labels();
+        revive_with_hung_disk(desk);
         newcomer_fd = registered(desk, "a", 2);
         disk_hang(0);
         ck_assert(RUN_UNTIL(desk->event, is_hung_up(fd), LONG_USEC));
@@ -475,13 +594,8 @@ START_TEST(test_a_file_that_is_not_read_within_the_grace_is_waited_for_no_more) 
         Desk *desk = make_desk();
         int fd = stored(desk, "a", 1);
 
-        manager_hand_back(desk);
-        desk_stop(desk);
-        disk_install();
-        disk_match = "registry.db";
-        disk_hang(DISK_OPEN);
-        desk->options.impatient = true;
-        desk_start(desk);
+        cut_labels();
+        revive_with_hung_disk(desk);
         ck_assert(!RUN_UNTIL(desk->event, is_hung_up(fd), 2 * USEC_PER_SEC));
         ck_assert(RUN_UNTIL(desk->event, is_hung_up(fd), LONG_USEC));
         ck_assert(RUN_UNTIL(desk->event, manager_obey() == 0, LONG_USEC));
@@ -503,7 +617,6 @@ static Node *find_at(Desk *desk, const char *address) {
 START_TEST(test_a_connection_that_turns_out_to_be_anothers_gets_that_ones_name) {
         Desk *desk = make_desk();
         int listener_fds[2] = { -1, -1 }, fds[2];
-        char name[FDSTORE_NAME_MAX];
         Node *left;
 
         do {
@@ -520,8 +633,7 @@ START_TEST(test_a_connection_that_turns_out_to_be_anothers_gets_that_ones_name) 
         ck_assert(RUN_UNTIL(desk->event, registry_n_nodes(desk->registry) == 1 && registry_n_awaited(desk->registry) == 0,
                             LONG_USEC));
         left = find_at(desk, "127.0.0.1");
-        fdstore_format_name(&(FdstoreKey){ left->serial, left->since_usec }, name);
-        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 1 && strcmp(manager.stored[0].name, name) == 0, LONG_USEC));
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 1 && is_stored_node(left), LONG_USEC));
         ck_assert(!is_hung_up(fds[1]));
         revive(desk, NULL);
         ck_assert(!find_at(desk, "127.0.0.1")->facts.is_awaited);
@@ -554,15 +666,24 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_young_connection_is_stored_on_the_way_out);
         tcase_add_loop_test(tcase, test_a_stored_connection_that_has_ended_is_proof_of_death, 0, 3);
         tcase_add_test(tcase, test_a_node_whose_listener_has_closed_meanwhile_is_there_and_stopping);
-        tcase_add_test(tcase, test_a_stored_connection_that_no_row_wants_is_closed);
+        tcase_add_test(tcase, test_a_stored_connection_that_no_row_wants_and_that_does_not_tell_is_closed);
         tcase_add_loop_test(tcase, test_what_is_not_ours_is_taken_out_of_the_store, 0, 4);
         tcase_add_test(tcase, test_a_row_without_a_connection_lives_by_its_listener);
         tcase_add_test(tcase, test_of_two_connections_of_one_row_one_is_taken);
         suite_add_tcase(suite, tcase);
 
+        tcase = tcase_create("lost");
+        tcase_set_timeout(tcase, 60);
+        tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
+        tcase_add_loop_test(tcase, test_one_whose_row_is_lost_lives_as_it_was_by_its_connection, 0, 4);
+        tcase_add_test(tcase, test_one_that_was_salvaged_is_found_by_its_row_the_next_time);
+        tcase_add_test(tcase, test_one_that_has_ended_is_not_salvaged);
+        suite_add_tcase(suite, tcase);
+
         tcase = tcase_create("late");
         tcase_set_timeout(tcase, 60);
         tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
+        tcase_add_test(tcase, test_who_tells_of_itself_does_not_wait_for_the_file);
         tcase_add_test(tcase, test_what_no_row_wants_yet_is_kept_until_the_file_is_read);
         tcase_add_test(tcase, test_whose_name_has_been_taken_meanwhile_is_closed_when_the_file_is_read);
         tcase_add_test(tcase, test_a_file_that_is_not_read_within_the_grace_is_waited_for_no_more);

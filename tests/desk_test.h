@@ -20,6 +20,7 @@
 #include "serve/orders.h"
 #include "serve/pending.h"
 #include "serve/registrar.h"
+#include "serve/salvage.h"
 #include "serve/unit_states.h"
 #include "serve/vigil.h"
 #include "serve/watch.h"
@@ -114,10 +115,13 @@ static inline void desk_on_change(void *userdata) {
 static inline void desk_on_loaded(void *userdata, StoreLoaded *loaded) {
         Desk *desk = userdata;
         StoreHealth health = store_health(desk->store);
+        SalvageParts salvage = { desk->registry, desk->ledger, desk->vigil, desk->keeper };
 
         for (size_t i = 0; i < loaded->n_refused; i++)
                 refusals_note(desk->refusals, loaded->refused + i);
+        salvage_meet_rows(&salvage, loaded);
         vigil_reconcile(desk->vigil, desk->keeper, loaded, NULL);
+        salvage_nodes(&salvage);
         keeper_release_rest(desk->keeper, health == STORE_OK || health == STORE_NO_FILE);
 }
 
@@ -237,6 +241,7 @@ static inline void desk_load(Desk *desk) {
                 desk_on_loaded(desk, loaded);
         else {
                 registry_advance_creation(desk->registry, (uint32_t)time(NULL));
+                salvage_nodes(&(SalvageParts){ desk->registry, desk->ledger, desk->vigil, desk->keeper });
                 keeper_release_rest(desk->keeper, false);
         }
         ledger_check_health(desk->ledger);

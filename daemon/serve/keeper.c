@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <sys/socket.h>
 
+#include "core/label.h"
 #include "log.h"
 
 struct Keeper {
@@ -26,6 +27,11 @@ struct Keeper {
 
 static FdstoreKey key_of(const Node *node) {
         return (FdstoreKey){ .serial = node->serial, .since_usec = node->since_usec };
+}
+
+static void keeper_drop(Keeper *keeper, Conn *conn) {
+        fdstore_drop(keeper->fdstore, conn_stored(conn));
+        conn_set_stored(conn, NULL);
 }
 
 static void keeper_discard_rest(Keeper *keeper) {
@@ -94,20 +100,51 @@ ConnectionEvidence keeper_evidence_of(Keeper *keeper, const Node *node) {
         return has_ended(kept->fd) ? CONNECTION_ENDED : CONNECTION_OPEN;
 }
 
-int keeper_adopt(Keeper *keeper, Node *node) {
-        FdstoreKey key = key_of(node);
-        FdstoreKept *kept = fdstore_kept_find(&keeper->kept, &key);
+static int keeper_take(Keeper *keeper, FdstoreKept *kept, Node *node) {
         Conn *conn;
-        int r;
-
-        assert(kept);
-        r = conns_adopt(keeper->conns, &kept->fd, keeper->port, node, &conn);
+        int r = conns_adopt(keeper->conns, &kept->fd, keeper->port, node, &conn);
         if (r < 0)
                 return r;
         node->connection = conn;
         node->connection_fd = conn_fd(conn);
-        conn_set_stored(conn, fdstore_adopt(keeper->fdstore, &key, conn_fd(conn)));
+        conn_set_stored(conn, fdstore_adopt(keeper->fdstore, kept->name, conn_fd(conn)));
         return 0;
+}
+
+int keeper_adopt(Keeper *keeper, Node *node) {
+        FdstoreKey key = key_of(node);
+        FdstoreKept *kept = fdstore_kept_find(&keeper->kept, &key);
+
+        assert(kept);
+        return keeper_take(keeper, kept, node);
+}
+
+static Node *node_of(const FdstoreKept *kept) {
+        Node *node = NULL;
+        const char *label;
+        FdstoreKey key;
+
+        if (kept->fd < 0 || fdstore_parse_name(kept->name, &key, &label) < 0 || label_parse(label, &node) < 0)
+                return NULL;
+        node->serial = key.serial;
+        node->since_usec = key.since_usec;
+        return node;
+}
+
+Node *keeper_take_rowless(Keeper *keeper) {
+        for (size_t i = 0; i < keeper->kept.n_kept; i++) {
+                _cleanup_(node_freep) Node *node = node_of(keeper->kept.kept + i);
+
+                if (node && !has_ended(keeper->kept.kept[i].fd) &&
+                    keeper_take(keeper, keeper->kept.kept + i, node) == 0)
+                        return TAKE_PTR(node);
+        }
+        return NULL;
+}
+
+void keeper_give_up(Keeper *keeper, Conn *conn) {
+        keeper_drop(keeper, conn);
+        conn_finish(conn);
 }
 
 void keeper_release_rest(Keeper *keeper, bool is_final) {
@@ -125,16 +162,13 @@ void keeper_release_rest(Keeper *keeper, bool is_final) {
                 keeper_discard_rest(keeper);
 }
 
-static void keeper_drop(Keeper *keeper, Conn *conn) {
-        fdstore_drop(keeper->fdstore, conn_stored(conn));
-        conn_set_stored(conn, NULL);
-}
-
 static void keeper_keep(Keeper *keeper, const Node *node) {
+        char name[FDSTORE_NAME_MAX], label[LABEL_MAX];
         FdstoreKey key = key_of(node);
         Conn *conn = node->connection;
 
-        conn_set_stored(conn, fdstore_add(keeper->fdstore, &key, conn_fd(conn)));
+        fdstore_format_name(&key, label_format(node, label), name);
+        conn_set_stored(conn, fdstore_add(keeper->fdstore, name, conn_fd(conn)));
 }
 
 void keeper_on_answered(Keeper *keeper, Conn *conn) {

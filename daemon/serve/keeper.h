@@ -24,7 +24,12 @@ DEFINE_CLEANUP(Keeper *, keeper_free)
 ConnectionEvidence keeper_evidence_of(Keeper *keeper, const Node *node);
 /* Gives `node` its connection back, which keeper_evidence_of() has called open. 0 or negative errno. */
 int keeper_adopt(Keeper *keeper, Node *node);
-/* Every row has been looked at: what no row wants is closed, so that its node comes back. Where the file could not
+/* A node, as the name of its stored connection tells of it, with that connection, which is open: one whose row has not
+ * been found. The caller owns it and registers it, or gives its connection up and frees it. NULL: there is none (any
+ * more). */
+Node *keeper_take_rowless(Keeper *keeper);
+void keeper_give_up(Keeper *keeper, Conn *conn);
+/* Every row and every name has been looked at: what nobody wants is closed, so that its node comes back. Where the file could not
  * be read yet (`is_final` false) it is kept for KEEPER_GRACE_USEC more: a node that is closed is back in 2 s, one that
  * is kept without a row is found by nobody. */
 void keeper_release_rest(Keeper *keeper, bool is_final);

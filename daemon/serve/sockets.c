@@ -140,7 +140,7 @@ static bool is_stored_connection(int fd, const char *name) {
         if ((domain != AF_INET && domain != AF_INET6) || get_socket_option(fd, SO_TYPE) != SOCK_STREAM ||
             get_socket_option(fd, SO_ACCEPTCONN) != 0)
                 return false;
-        return (name && fdstore_parse_name(name, &key) == 0) || getpeername(fd, &peer.sa, &n_peer) == 0;
+        return (name && fdstore_parse_name(name, &key, NULL) == 0) || getpeername(fd, &peer.sa, &n_peer) == 0;
 }
 
 static int take_stored_connection(FdstoreKeptList *kept, int fd, const char *name) {

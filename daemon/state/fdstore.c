@@ -26,9 +26,6 @@
 #define ACCURACY_USEC (100 * USEC_PER_MSEC)
 /* When nobody listens, or the machine is short of something: tried again after so long. */
 #define REST_USEC (1 * USEC_PER_SEC)
-/* What systemd takes for an FDNAME. */
-#define ANY_NAME_MAX 255
-
 typedef enum Place {
         PLACE_WAITING, /* not in the store; the oldest first */
         PLACE_STORED,
@@ -61,15 +58,17 @@ struct Fdstore {
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-const char *fdstore_format_name(const FdstoreKey *key, char name[static FDSTORE_NAME_MAX]) {
-        snprintf(name, FDSTORE_NAME_MAX, "node-%" PRIu64 "-%" PRIu64, key->serial, key->since_usec);
+const char *fdstore_format_name(const FdstoreKey *key, const char *label, char name[static FDSTORE_NAME_MAX]) {
+        snprintf(name, FDSTORE_NAME_MAX, "node-%" PRIu64 "-%" PRIu64 "%s%s", key->serial, key->since_usec,
+                 *label ? "-" : "", label);
         return name;
 }
 
 /* Only what we would have written ourselves: no sign, no leading zero, nothing beyond 64 bits. */
-int fdstore_parse_name(const char *name, FdstoreKey *ret) {
+int fdstore_parse_name(const char *name, FdstoreKey *ret, const char **ret_label) {
         char again[FDSTORE_NAME_MAX];
         FdstoreKey key = { 0 };
+        const char *label = "";
         char *end;
 
         if (strncmp(name, "node-", 5) != 0)
@@ -77,10 +76,14 @@ int fdstore_parse_name(const char *name, FdstoreKey *ret) {
         key.serial = strtoull(name + 5, &end, 10);
         if (*end != '-')
                 return -EINVAL;
-        key.since_usec = strtoull(end + 1, NULL, 10);
-        if (strcmp(fdstore_format_name(&key, again), name) != 0)
+        key.since_usec = strtoull(end + 1, &end, 10);
+        if (*end == '-')
+                label = end + 1;
+        if (strcmp(fdstore_format_name(&key, label, again), name) != 0)
                 return -EINVAL;
         *ret = key;
+        if (ret_label)
+                *ret_label = label;
         return 0;
 }
 
@@ -195,7 +198,7 @@ static void fdstore_rest(Fdstore *fdstore) {
 /* FDPOLL stays as it is: PID 1 lets go of a connection that was reset by itself. */
 static int fdstore_tell(Fdstore *fdstore, FdstoreEntry *entry) {
         bool is_leaving = entry->place == PLACE_LEAVING;
-        char text[ANY_NAME_MAX + 32];
+        char text[FDSTORE_NAME_MAX + 32];
         int n = snprintf(text, sizeof text, "%s=1\nFDNAME=%s", is_leaving ? "FDSTOREREMOVE" : "FDSTORE",
                          entry->name);
         int r = notify_socket_send(fdstore->socket, text, (size_t)n, entry->fd);
@@ -300,14 +303,13 @@ Fdstore *fdstore_free(Fdstore *fdstore) {
 
 /* --- what the keeper of the connections asks for ---------------------------------------------- */
 
-static FdstoreEntry *fdstore_take_in(Fdstore *fdstore, const FdstoreKey *key, int fd, Place place) {
-        char name[FDSTORE_NAME_MAX];
+static FdstoreEntry *fdstore_take_in(Fdstore *fdstore, const char *name, int fd, Place place) {
         FdstoreEntry *entry;
 
         assert(fd >= 0);
         if (!fdstore->socket)
                 return NULL;
-        entry = entry_new(fdstore_format_name(key, name), fd);
+        entry = entry_new(name, fd);
         if (!entry)
                 return NULL;
         entry->due_usec = fdstore_now(fdstore) + FDSTORE_AGE_USEC;
@@ -316,12 +318,12 @@ static FdstoreEntry *fdstore_take_in(Fdstore *fdstore, const FdstoreKey *key, in
         return entry;
 }
 
-FdstoreEntry *fdstore_add(Fdstore *fdstore, const FdstoreKey *key, int fd) {
-        return fdstore_take_in(fdstore, key, fd, PLACE_WAITING);
+FdstoreEntry *fdstore_add(Fdstore *fdstore, const char *name, int fd) {
+        return fdstore_take_in(fdstore, name, fd, PLACE_WAITING);
 }
 
-FdstoreEntry *fdstore_adopt(Fdstore *fdstore, const FdstoreKey *key, int fd) {
-        return fdstore_take_in(fdstore, key, fd, PLACE_STORED);
+FdstoreEntry *fdstore_adopt(Fdstore *fdstore, const char *name, int fd) {
+        return fdstore_take_in(fdstore, name, fd, PLACE_STORED);
 }
 
 /* The entry itself is the note that a removal is due, so that no lack of memory loses it. */
@@ -347,7 +349,7 @@ void fdstore_drop(Fdstore *fdstore, FdstoreEntry *entry) {
 void fdstore_discard(Fdstore *fdstore, const char *name) {
         FdstoreEntry *entry;
 
-        if (!fdstore->socket || strlen(name) > ANY_NAME_MAX)
+        if (!fdstore->socket || strlen(name) >= FDSTORE_NAME_MAX)
                 return;
         entry = entry_new(name, -1);
         if (!entry)
@@ -417,14 +419,18 @@ int fdstore_kept_add(FdstoreKeptList *list, const char *name, int *fd) {
         return 0;
 }
 
+/* In order of names, labels or longer numbers follow. */
 FdstoreKept *fdstore_kept_find(const FdstoreKeptList *list, const FdstoreKey *key) {
         char name[FDSTORE_NAME_MAX];
+        size_t n_name = strlen(fdstore_format_name(key, "", name));
 
-        fdstore_format_name(key, name);
         for (size_t i = fdstore_kept_position(list, name);
-             i < list->n_kept && strcmp(list->kept[i].name, name) == 0; i++)
-                if (list->kept[i].fd >= 0)
+             i < list->n_kept && strncmp(list->kept[i].name, name, n_name) == 0; i++) {
+                char next = list->kept[i].name[n_name];
+
+                if (list->kept[i].fd >= 0 && (next == 0 || next == '-'))
                         return list->kept + i;
+        }
         return NULL;
 }
 

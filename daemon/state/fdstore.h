@@ -11,8 +11,8 @@
 
 /* A connection is stored when it is this old, so that nodes that come and go do not touch PID 1. */
 #define FDSTORE_AGE_USEC (1 * USEC_PER_SEC)
-/* Room for an FDNAME and a NUL. */
-#define FDSTORE_NAME_MAX 64
+/* Room for an FDNAME, which is 255 bytes at most, and a NUL. */
+#define FDSTORE_NAME_MAX 256
 
 /* Which registration a connection is of: what tells a row from every other one, before and after. */
 typedef struct FdstoreKey {
@@ -20,10 +20,11 @@ typedef struct FdstoreKey {
         uint64_t since_usec;
 } FdstoreKey;
 
-/* "node-SERIAL-SINCE", of digits; returns `name`. */
-const char *fdstore_format_name(const FdstoreKey *key, char name[static FDSTORE_NAME_MAX]);
-/* 0, or -EINVAL where `name` is none of ours. */
-int fdstore_parse_name(const char *name, FdstoreKey *ret);
+/* "node-SERIAL-SINCE", of digits, and "-LABEL" where `label`, which is cut if it is too long, is not ""; returns
+ * `name`. */
+const char *fdstore_format_name(const FdstoreKey *key, const char *label, char name[static FDSTORE_NAME_MAX]);
+/* 0, or -EINVAL where `name` is none of ours. `ret_label` points into it; NULL: not wanted. */
+int fdstore_parse_name(const char *name, FdstoreKey *ret, const char **ret_label);
 
 typedef struct Fdstore Fdstore;
 /* A connection that is in the store or waits for its time. */
@@ -43,11 +44,11 @@ int fdstore_new(Fdstore **ret, sd_event *event, const char *notify_path, size_t 
 Fdstore *fdstore_free(Fdstore *fdstore);
 DEFINE_CLEANUP(Fdstore *, fdstore_free)
 
-/* `fd` is to be stored once it is FDSTORE_AGE_USEC old and there is room, the oldest first. Borrows it until
- * fdstore_drop(). NULL: there is no store, or no memory (then it is not stored). */
-FdstoreEntry *fdstore_add(Fdstore *fdstore, const FdstoreKey *key, int fd);
+/* `fd` is to be stored by that name once it is FDSTORE_AGE_USEC old and there is room, the oldest first. Borrows it
+ * until fdstore_drop(). NULL: there is no store, or no memory (then it is not stored). */
+FdstoreEntry *fdstore_add(Fdstore *fdstore, const char *name, int fd);
 /* The same for one that systemd has handed back to us: it is in the store. */
-FdstoreEntry *fdstore_adopt(Fdstore *fdstore, const FdstoreKey *key, int fd);
+FdstoreEntry *fdstore_adopt(Fdstore *fdstore, const char *name, int fd);
 /* The registration has ended: it is not stored any more, or removed. Takes NULL. The caller shuts the socket
  * down: closing it tells the peer nothing while PID 1 has it too. */
 void fdstore_drop(Fdstore *fdstore, FdstoreEntry *entry);
@@ -73,7 +74,7 @@ typedef struct FdstoreKeptList {
 
 /* Takes `*fd` (made non-blocking and close-on-exec) on success. 0 or negative errno. */
 int fdstore_kept_add(FdstoreKeptList *list, const char *name, int *fd);
-/* NULL: none, or it was taken. */
+/* Whatever its label. NULL: none, or it was taken. */
 FdstoreKept *fdstore_kept_find(const FdstoreKeptList *list, const FdstoreKey *key);
 /* Closes what nobody has taken. */
 void fdstore_kept_done(FdstoreKeptList *list);

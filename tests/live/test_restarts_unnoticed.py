@@ -220,6 +220,29 @@ def test_a_stored_connection_that_ended_while_the_daemon_was_down_is_proof_of_de
     crowd.wait_stored()
 
 
+# --- the file is lost --------------------------------------------------------------------------------
+
+
+def test_a_lost_file_takes_no_node_along(shared_machine):
+    """Not even one that would not come back by itself."""
+    machine = shared_machine
+    machine.run("systemctl", "start", "rollcalld.service")
+    with machine.client.register("a", listen=True) as a, machine.client.register("ä-%", 1) as odd:
+        n_stored = n_settled(machine)
+        names, rows = sorted(machine.client.names()), sorted(machine.sql(ROWS))
+        assert {("a", a.port), ("ä-%", 1)} <= set(names)
+        machine.drop_in("rollcalld.service", "lost", "[Service]\nExecStartPre=/bin/sh -c 'rm -f /var/lib/rollcall/*'\n")
+        restart(machine)
+        machine.remove_drop_in("rollcalld.service", "lost")
+        assert sorted(machine.client.names()) == names
+        wait_for(lambda: sorted(machine.sql(ROWS)) == rows, lambda: f"{rows}: {machine.sql(ROWS)}")
+        kill9(machine)
+        assert sorted(machine.client.names()) == names
+        assert a.is_open() and odd.is_open()
+        assert machine.n_stored() == n_stored
+    wait_for(lambda: machine.client.port_please("a") is None and machine.n_stored() == n_stored - 2, "their end")
+
+
 # --- the end of a registration that PID 1 holds, too ------------------------------------------------
 
 

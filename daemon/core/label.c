@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Knows how what a node said of itself is put in a word and found in it. Does not know where that is kept.
+ *
+ * The trap: a later daemon may write words that look like ours. What we would not have written ourselves tells nothing.
+ */
+
+#include "core/label.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_plain(uint8_t byte) {
+        return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
+               byte == '.' || byte == '_' || byte == '-';
+}
+
+const char *label_format(const Node *node, char label[static LABEL_MAX]) {
+        const NodeInfo *info = &node->info;
+        int n = snprintf(label, LABEL_MAX, "%u-%u-%u-%u-%u-%u-", node->creation, info->port, info->type,
+                         info->protocol, info->highest_version, info->lowest_version);
+        size_t at = (size_t)n;
+
+        for (size_t i = 0; i < info->n_name && at + 4 <= LABEL_MAX; i++) {
+                uint8_t byte = (uint8_t)info->name[i];
+
+                at += (size_t)snprintf(label + at, LABEL_MAX - at, is_plain(byte) ? "%c" : "%%%02X", byte);
+        }
+        if (at + 4 > LABEL_MAX || info->n_extra > 0)
+                label[0] = 0;
+        return label;
+}
+
+static int hex_digit(char digit) {
+        static const char digits[] = "0123456789ABCDEF";
+        const char *found = digit ? strchr(digits, digit) : NULL;
+
+        return found ? (int)(found - digits) : -1;
+}
+
+/* Returns its length; 0: there is none. */
+static size_t parse_name(const char *text, char name[static LABEL_MAX]) {
+        size_t n = 0;
+
+        for (; *text && n < LABEL_MAX; text++) {
+                int high, low;
+
+                if (*text != '%') {
+                        name[n++] = *text;
+                        continue;
+                }
+                high = hex_digit(text[1]);
+                low = high < 0 ? -1 : hex_digit(text[2]);
+                if (low < 0)
+                        return 0;
+                name[n++] = (char)(high << 4 | low);
+                text += 2;
+        }
+        return n;
+}
+
+int label_parse(const char *label, Node **ret) {
+        unsigned long numbers[6] = { 0 };
+        char name[LABEL_MAX], again[LABEL_MAX], *end;
+        _cleanup_(node_freep) Node *node = NULL;
+        const char *text = label;
+
+        for (size_t i = 0; i < ELEMENTS(numbers); i++) {
+                numbers[i] = strtoul(text, &end, 10);
+                if (*end != '-')
+                        return -EINVAL;
+                text = end + 1;
+        }
+        node = node_new(&(NodeInfo){
+                .name = name,
+                .n_name = parse_name(text, name),
+                .port = (uint16_t)numbers[1],
+                .type = (uint8_t)numbers[2],
+                .protocol = (uint8_t)numbers[3],
+                .highest_version = (uint16_t)numbers[4],
+                .lowest_version = (uint16_t)numbers[5],
+        });
+        if (!node)
+                return -ENOMEM;
+        node->creation = (uint32_t)numbers[0];
+        if (node_name_check(node->info.name, node->info.n_name) != NODE_NAME_OK ||
+            strcmp(label_format(node, again), label) != 0)
+                return -EINVAL;
+        *ret = TAKE_PTR(node);
+        return 0;
+}
