@@ -453,6 +453,7 @@ static void server_on_loaded(void *userdata, StoreLoaded *loaded) {
                 if (!refusals_find(server->refusals, loaded->refused[i].name, loaded->refused[i].n_name))
                         refusals_note(server->refusals, loaded->refused + i);
         salvage_meet_rows(&salvage, loaded);
+        salvage_uncross_rows(&salvage, loaded);
         vigil_reconcile(server->vigil, server->keeper, loaded, server->config->boot_id);
         salvage_nodes(&salvage);
         keeper_release_rest(server->keeper, server_has_read_all(server));

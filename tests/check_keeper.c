@@ -614,20 +614,53 @@ static Node *find_at(Desk *desk, const char *address) {
         return registry_find(desk->registry, "a", 1, &scope);
 }
 
-START_TEST(test_a_connection_that_turns_out_to_be_anothers_gets_that_ones_name) {
-        Desk *desk = make_desk();
-        int listener_fds[2] = { -1, -1 }, fds[2];
-        Node *left;
-
+/* Two nodes, stored, of which each one's connection was matched to the other one's listener: the first, which listens
+ * at 127.0.0.2, is taken for the one at 127.0.0.1. */
+static void store_crossed_twins(Desk *desk, int fds[static 2], int listener_fds[static 2]) {
+        listener_fds[0] = -1;
         do {
                 close_fdp(&listener_fds[0]);
                 listener_fds[0] = listen_on("127.0.0.2");
                 listener_fds[1] = try_listen_on("127.0.0.1", port_of(listener_fds[0]));
         } while (listener_fds[1] < 0);
-        /* matched crosswise: the first one is taken for the one at 127.0.0.1 */
         fds[0] = registered(desk, "a", port_of(listener_fds[0]));
         fds[1] = registered(desk, "a", port_of(listener_fds[0]));
         ck_assert(RUN_UNTIL(desk->event, manager_obey() == 2, LONG_USEC));
+        ck_assert_uint_eq(find_at(desk, "127.0.0.1")->creation, heard_creation(fds[0]));
+}
+
+/* The one that dies while no daemon looks leaves the other as it is. */
+START_TEST(test_a_twin_that_dies_unseen_does_not_take_the_other_one_along) {
+        Desk *desk = make_desk();
+        int listener_fds[2], fds[2];
+        uint32_t creation;
+        Address scope;
+        Node *left;
+
+        store_crossed_twins(desk, fds, listener_fds);
+        creation = heard_creation(fds[!_i]);
+        close(fds[_i]);
+        close(listener_fds[_i]);
+        revive(desk, NULL);
+        ck_assert_uint_eq(registry_n_nodes(desk->registry), 1);
+        left = find_at(desk, "127.0.0.9");
+        ck_assert_int_eq(address_parse(_i ? "127.0.0.2" : "127.0.0.1", &scope), 0);
+        ck_assert(address_equal(&left->scope, &scope));
+        ck_assert_int_eq(left->state, NODE_UP);
+        ck_assert_uint_eq(left->creation, creation);
+        ck_assert(!is_hung_up(fds[!_i]));
+        close(fds[!_i]);
+        close(listener_fds[!_i]);
+        end_desk(desk);
+}
+END_TEST
+
+START_TEST(test_a_connection_that_turns_out_to_be_anothers_gets_that_ones_name) {
+        Desk *desk = make_desk();
+        int listener_fds[2], fds[2];
+        Node *left;
+
+        store_crossed_twins(desk, fds, listener_fds);
         close(fds[0]);
         close(listener_fds[0]);
         ck_assert(RUN_UNTIL(desk->event, registry_n_nodes(desk->registry) == 1 && registry_n_awaited(desk->registry) == 0,
@@ -692,6 +725,7 @@ Suite *suite(void) {
         tcase = tcase_create("twins");
         tcase_set_timeout(tcase, 60);
         tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
+        tcase_add_loop_test(tcase, test_a_twin_that_dies_unseen_does_not_take_the_other_one_along, 0, 2);
         tcase_add_test(tcase, test_a_connection_that_turns_out_to_be_anothers_gets_that_ones_name);
         suite_add_tcase(suite, tcase);
         return suite;

@@ -120,6 +120,7 @@ static inline void desk_on_loaded(void *userdata, StoreLoaded *loaded) {
         for (size_t i = 0; i < loaded->n_refused; i++)
                 refusals_note(desk->refusals, loaded->refused + i);
         salvage_meet_rows(&salvage, loaded);
+        salvage_uncross_rows(&salvage, loaded);
         vigil_reconcile(desk->vigil, desk->keeper, loaded, NULL);
         salvage_nodes(&salvage);
         keeper_release_rest(desk->keeper, health == STORE_OK || health == STORE_NO_FILE);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Knows what a connection and its name in the fd store say of a node (P3: while it is open the node is alive, whatever
- * has become of the file). Does not know what was announced, nor which start of its unit it is of: only rows tell.
+ * has become of its row, or stands in it). Does not know what was announced, nor which start of its unit it is of: only rows tell.
  *
  * The trap: the row can still come, from a disk that was slow, and is not of another node.
  */
@@ -12,6 +12,40 @@
 
 #include "core/creation.h"
 #include "log.h"
+#include "serve/twins.h"
+
+/* --- rows about each other's listeners ---------------------------------------------------------- */
+
+static bool is_crossed(const SalvageParts *parts, const Node *row, ConnectionEvidence connection, int is_listening) {
+        return keeper_evidence_of(parts->keeper, row) == connection &&
+               vigil_asks_listener(parts->vigil, row) == is_listening;
+}
+
+static void swap_listeners(Node *a, Node *b) {
+        NodeListener listener = a->listener;
+        Address scope = a->scope;
+
+        a->listener = b->listener;
+        a->scope = b->scope;
+        b->listener = listener;
+        b->scope = scope;
+}
+
+void salvage_uncross_rows(const SalvageParts *parts, StoreLoaded *loaded) {
+        for (size_t i = 0; i < loaded->n_nodes; i++) {
+                Node *dead = loaded->nodes[i];
+
+                if (!is_crossed(parts, dead, CONNECTION_ENDED, 1))
+                        continue;
+                for (size_t j = 0; j < loaded->n_nodes; j++)
+                        if (twins_are(dead, loaded->nodes[j]) && is_crossed(parts, loaded->nodes[j], CONNECTION_OPEN, 0)) {
+                                swap_listeners(dead, loaded->nodes[j]);
+                                break;
+                        }
+        }
+}
+
+/* --- rows that are lost ----------------------------------------------------------------------- */
 
 /* As the kernel tells now; what was matched when it registered is not known. */
 static int examine(const SalvageParts *parts, Node *node) {
