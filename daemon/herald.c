@@ -12,6 +12,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "notify.h"
+#include "timer.h"
 
 #define STATUS_DELAY_USEC (1 * USEC_PER_SEC)
 #define STATUS_MAX 512
@@ -70,8 +71,8 @@ static int herald_on_watchdog(sd_event_source *source, uint64_t usec, void *user
 
         notify_watchdog(herald->notify);
         herald_watch(herald);
-        sd_event_source_set_time(source, usec + herald->watchdog_usec / 2);
-        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        timer_arm(source, usec + herald->watchdog_usec / 2);
+        return 0;
 }
 
 static int herald_watch_service_manager(Herald *herald) {
@@ -101,11 +102,7 @@ int herald_new(Herald **ret, sd_event *event, HeraldDescribe describe, void *use
         r = notify_new(&herald->notify);
         if (r < 0)
                 return r;
-        r = sd_event_add_time(event, &herald->status, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC,
-                              herald_on_status, herald);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(herald->status, SD_EVENT_OFF);
+        r = timer_new(&herald->status, event, 100 * USEC_PER_MSEC, herald_on_status, herald);
         if (r >= 0)
                 r = herald_watch_service_manager(herald);
         if (r < 0)
@@ -153,6 +150,5 @@ void herald_note_change(Herald *herald) {
 
         if (sd_event_source_get_enabled(herald->status, &enabled) < 0 || enabled != SD_EVENT_OFF)
                 return;
-        sd_event_source_set_time(herald->status, herald_now(herald) + STATUS_DELAY_USEC);
-        sd_event_source_set_enabled(herald->status, SD_EVENT_ONESHOT);
+        timer_arm(herald->status, herald_now(herald) + STATUS_DELAY_USEC);
 }

@@ -18,6 +18,7 @@
 #include <systemd/sd-bus.h>
 
 #include "log.h"
+#include "timer.h"
 
 #define SYSTEMD "org.freedesktop.systemd1"
 #define SYSTEMD_PATH "/org/freedesktop/systemd1"
@@ -114,11 +115,10 @@ static uint64_t bus_now(const Bus *bus) {
 static void bus_set_phase(Bus *bus, Phase phase, uint64_t timer_usec) {
         bus->phase = phase;
         if (timer_usec == USEC_INFINITE) {
-                sd_event_source_set_enabled(bus->timer, SD_EVENT_OFF);
+                timer_stop(bus->timer);
                 return;
         }
-        sd_event_source_set_time(bus->timer, bus_now(bus) + timer_usec);
-        sd_event_source_set_enabled(bus->timer, SD_EVENT_ONESHOT);
+        timer_arm(bus->timer, bus_now(bus) + timer_usec);
 }
 
 static void PRINTF_LIKE(2, 3) bus_explain(Bus *bus, const char *format, ...) {
@@ -605,7 +605,7 @@ int bus_new(Bus **ret, sd_event *event, const BusHandler *handler) {
         bus->retry_usec = RETRY_FIRST_USEC;
         for (size_t i = 0; i < ELEMENTS(bus->readings); i++)
                 bus->readings[i].bus = bus;
-        r = sd_event_add_time(event, &bus->timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, bus_on_timer, bus);
+        r = timer_new(&bus->timer, event, 10 * USEC_PER_MSEC, bus_on_timer, bus);
         if (r < 0)
                 return -ENOMEM;
         bus_open(bus);

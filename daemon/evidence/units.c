@@ -20,6 +20,7 @@
 
 #include "evidence/bus.h"
 #include "log.h"
+#include "timer.h"
 
 #define REFRESH_USEC USEC_PER_SEC
 #define LINGER_USEC (10 * USEC_PER_SEC)
@@ -295,11 +296,10 @@ static void units_arm(Units *units) {
         if (lingering)
                 first = min_u64(first, lingering->linger_until_usec);
         if (first == USEC_INFINITE) {
-                sd_event_source_set_enabled(units->timer, SD_EVENT_OFF);
+                timer_stop(units->timer);
                 return;
         }
-        sd_event_source_set_time(units->timer, first);
-        sd_event_source_set_enabled(units->timer, SD_EVENT_ONESHOT);
+        timer_arm(units->timer, first);
 }
 
 static void units_on_up(void *userdata) {
@@ -454,7 +454,7 @@ int units_new(Units **ret, sd_event *event, const UnitsHandler *handler) {
         units->handler = *handler;
         for (UnitList list = 0; list < _LIST_N; list++)
                 TAILQ_INIT(units->lists + list);
-        if (sd_event_add_time(event, &units->timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, units_on_timer, units) < 0)
+        if (timer_new(&units->timer, event, 10 * USEC_PER_MSEC, units_on_timer, units) < 0)
                 return -ENOMEM;
         units->believe_until_usec = units_now(units) + BELIEF_USEC;
         units_arm(units);

@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 
 #include "log.h"
+#include "timer.h"
 
 /* Accepted in one go, so that one busy listener does not keep the others from their turn. */
 #define ACCEPT_BATCH 32
@@ -80,8 +81,7 @@ static void acceptor_rest(Acceptor *acceptor, uint64_t usec) {
 
         sd_event_now(acceptor->acceptors->event, CLOCK_MONOTONIC, &now);
         sd_event_source_set_enabled(acceptor->io, SD_EVENT_OFF);
-        sd_event_source_set_time(acceptor->rest, now + usec);
-        sd_event_source_set_enabled(acceptor->rest, SD_EVENT_ONESHOT);
+        timer_arm(acceptor->rest, now + usec);
 }
 
 static int acceptor_on_rested(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -170,10 +170,7 @@ int acceptors_add(Acceptors *acceptors, int *fd, ConnKind kind, uint16_t port) {
         *acceptor = (Acceptor){ .acceptors = acceptors, .fd = -1, .kind = kind, .port = port };
         r = sd_event_add_io(acceptors->event, &acceptor->io, *fd, EPOLLIN, acceptor_on_io, acceptor);
         if (r >= 0)
-                r = sd_event_add_time(acceptors->event, &acceptor->rest, CLOCK_MONOTONIC, 0, 0,
-                                      acceptor_on_rested, acceptor);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(acceptor->rest, SD_EVENT_OFF);
+                r = timer_new(&acceptor->rest, acceptors->event, 0, acceptor_on_rested, acceptor);
         if (r < 0) {
                 acceptor_free(acceptor);
                 return r;

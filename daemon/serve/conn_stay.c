@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "serve/conn_private.h"
+#include "timer.h"
 
 /* Of a stream over TCP: a peer that has vanished is noticed after twice that; the kernel's memory for it is twice this. */
 #define STREAM_KEEPALIVE_SEC 60
@@ -111,7 +112,7 @@ static void conn_stream_rest(Conn *conn) {
         int r = conn_watch(conn, EPOLLIN);
 
         if (conn->timer)
-                sd_event_source_set_enabled(conn->timer, SD_EVENT_OFF);
+                timer_stop(conn->timer);
         if (r >= 0 && conn->stream.rest_usec > 0)
                 r = conn_arm_timer(conn);
         if (r < 0)

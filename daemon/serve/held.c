@@ -9,6 +9,8 @@
 
 #include "serve/held.h"
 
+#include "timer.h"
+
 typedef struct Waiter {
         struct Waiter *next, *previous; /* oldest first */
         Held *held;
@@ -43,11 +45,10 @@ static void held_arm_timer(Held *held) {
         for (Waiter *waiter = held->first; waiter; waiter = waiter->next)
                 first = min_u64(first, waiter->until_usec);
         if (first == USEC_INFINITE) {
-                sd_event_source_set_enabled(held->timer, SD_EVENT_OFF);
+                timer_stop(held->timer);
                 return;
         }
-        sd_event_source_set_time(held->timer, first);
-        sd_event_source_set_enabled(held->timer, SD_EVENT_ONESHOT);
+        timer_arm(held->timer, first);
 }
 
 static void waiter_remove(Waiter *waiter) {
@@ -210,10 +211,7 @@ int held_new(Held **ret, sd_event *event, const HeldHandler *handler) {
         if (r >= 0)
                 r = sd_event_source_set_enabled(held->turns, SD_EVENT_OFF);
         if (r >= 0)
-                r = sd_event_add_time(event, &held->timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, held_on_timer,
-                                      held);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(held->timer, SD_EVENT_OFF);
+                r = timer_new(&held->timer, event, 10 * USEC_PER_MSEC, held_on_timer, held);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(held);

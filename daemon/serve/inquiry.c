@@ -13,6 +13,7 @@
 #include "serve/answer.h"
 #include "serve/records.h"
 #include "serve/selection.h"
+#include "timer.h"
 
 /* A registration that an asker is told of as one that lasts. */
 typedef struct Living {
@@ -176,8 +177,8 @@ static int inquiry_on_impatient(sd_event_source *source, uint64_t usec, void *us
         }
         if (first == USEC_INFINITE)
                 return 0;
-        sd_event_source_set_time(source, first);
-        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        timer_arm(source, first);
+        return 0;
 }
 
 /* Takes what is in `buffer` and `living` on success. */
@@ -204,10 +205,8 @@ static int asker_new(Inquiry *inquiry, Conn *conn, uint64_t query, ControlBuffer
         *buffer = (ControlBuffer){ 0 };
         *living = (LivingList){ 0 };
         inquiry->first = asker;
-        if (!asker->next) {
-                sd_event_source_set_time(inquiry->patience, asker->since_usec + INQUIRY_PATIENCE_USEC);
-                sd_event_source_set_enabled(inquiry->patience, SD_EVENT_ONESHOT);
-        }
+        if (!asker->next)
+                timer_arm(inquiry->patience, asker->since_usec + INQUIRY_PATIENCE_USEC);
         return 0;
 }
 
@@ -327,11 +326,7 @@ int inquiry_new(Inquiry **ret, sd_event *event, const InquiryParts *parts) {
                 return -ENOMEM;
         inquiry->event = event;
         inquiry->parts = *parts;
-        r = sd_event_add_time(event, &inquiry->patience, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC,
-                              inquiry_on_impatient, inquiry);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(inquiry->patience, SD_EVENT_OFF);
+        r = timer_new(&inquiry->patience, event, 100 * USEC_PER_MSEC, inquiry_on_impatient, inquiry);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(inquiry);

@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 
 #include "log.h"
+#include "timer.h"
 
 struct Ledger {
         sd_event *event;
@@ -104,9 +105,7 @@ static void waiting_release_all_unwritten(Ledger *ledger) {
 static void patience_arm(Ledger *ledger) {
         if (!ledger->first)
                 return;
-        sd_event_source_set_time(ledger->patience, conn_wait(ledger->first)->since_usec +
-                                                           STORE_COMMIT_PATIENCE_USEC);
-        sd_event_source_set_enabled(ledger->patience, SD_EVENT_ONESHOT);
+        timer_arm(ledger->patience, conn_wait(ledger->first)->since_usec + STORE_COMMIT_PATIENCE_USEC);
 }
 
 /* --- degraded or not -------------------------------------------------------------------------- */
@@ -180,8 +179,7 @@ static void overdue_arm(Ledger *ledger) {
         if (sd_event_source_get_enabled(ledger->overdue, &enabled) < 0 || enabled != SD_EVENT_OFF)
                 return;
         ledger->overdue_revision = registry_revision(ledger->registry);
-        sd_event_source_set_time(ledger->overdue, ledger_now(ledger, CLOCK_MONOTONIC) + STORE_COMMIT_PATIENCE_USEC);
-        sd_event_source_set_enabled(ledger->overdue, SD_EVENT_ONESHOT);
+        timer_arm(ledger->overdue, ledger_now(ledger, CLOCK_MONOTONIC) + STORE_COMMIT_PATIENCE_USEC);
 }
 
 static void ledger_hang(Ledger *ledger) {
@@ -312,20 +310,10 @@ int ledger_new(Ledger **ret, sd_event *event, Registry *registry, Store *store, 
         };
         r = sd_event_add_io(event, &ledger->written, store_event_fd(store), EPOLLIN, ledger_on_written,
                             ledger);
-        if (r < 0)
-                return r;
-        r = sd_event_add_time(event, &ledger->patience, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC,
-                              ledger_on_impatient, ledger);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(ledger->patience, SD_EVENT_OFF);
-        if (r < 0)
-                return r;
-        r = sd_event_add_time(event, &ledger->overdue, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC, ledger_on_overdue,
-                              ledger);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(ledger->overdue, SD_EVENT_OFF);
+        if (r >= 0)
+                r = timer_new(&ledger->patience, event, 10 * USEC_PER_MSEC, ledger_on_impatient, ledger);
+        if (r >= 0)
+                r = timer_new(&ledger->overdue, event, 100 * USEC_PER_MSEC, ledger_on_overdue, ledger);
         if (r < 0)
                 return r;
         ledger->health = STORE_OPENING;

@@ -13,6 +13,7 @@
 
 #include "evidence/units.h"
 #include "log.h"
+#include "timer.h"
 
 /* How long what the file says of units holds without a word of systemd. */
 #define FILE_GRACE_USEC (5 * USEC_PER_SEC)
@@ -91,8 +92,7 @@ static void states_arm_grace(UnitStates *states, const Node *node) {
         if (!is_of_file || units_get(states->units, node->unit, &facts) ||
             sd_event_source_get_enabled(states->grace, &enabled) < 0 || enabled != SD_EVENT_OFF)
                 return;
-        sd_event_source_set_time_relative(states->grace, FILE_GRACE_USEC);
-        sd_event_source_set_enabled(states->grace, SD_EVENT_ONESHOT);
+        timer_arm(states->grace, states_now(states, CLOCK_MONOTONIC) + FILE_GRACE_USEC);
 }
 
 const char *unit_states_unseen_reason(const UnitStates *states) {
@@ -203,9 +203,7 @@ int unit_states_new(UnitStates **ret, sd_event *event, Registry *registry, Ledge
         r = units_new(&states->units, event, &(UnitsHandler){ states_on_unit, states });
         if (r < 0)
                 return r;
-        r = sd_event_add_time(event, &states->grace, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC, states_on_grace, states);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(states->grace, SD_EVENT_OFF);
+        r = timer_new(&states->grace, event, 100 * USEC_PER_MSEC, states_on_grace, states);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(states);

@@ -17,6 +17,7 @@
 #include "core/reconcile.h"
 #include "log.h"
 #include "serve/twins.h"
+#include "timer.h"
 
 /* How long a node is awaited whose connection has ended and may have been its twin's: what ended for good closes
  * its listener within milliseconds. */
@@ -267,8 +268,7 @@ static void vigil_arm_expiry(Vigil *vigil) {
                         first = min_u64(first, node->await_until_usec);
         if (first == USEC_INFINITE)
                 return;
-        sd_event_source_set_time(vigil->expiry, first);
-        sd_event_source_set_enabled(vigil->expiry, SD_EVENT_ONESHOT);
+        timer_arm(vigil->expiry, first);
 }
 
 static int vigil_on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -328,11 +328,7 @@ int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, 
                 .counters = counters,
                 .listener_fd = listener_fd,
         };
-        r = sd_event_add_time(event, &vigil->expiry, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC,
-                              vigil_on_expiry, vigil);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(vigil->expiry, SD_EVENT_OFF);
+        r = timer_new(&vigil->expiry, event, 100 * USEC_PER_MSEC, vigil_on_expiry, vigil);
         if (r < 0)
                 return r;
         vigil_open_evidence(vigil);

@@ -19,6 +19,7 @@
 #include <sys/queue.h>
 
 #include "notify_socket.h"
+#include "timer.h"
 
 /* Told in one turn of the loop, so that a burst keeps nobody from being answered. */
 #define BATCH 8
@@ -168,11 +169,6 @@ static FdstoreEntry *fdstore_find_next(const Fdstore *fdstore, uint64_t now_usec
         return entry && entry->due_usec <= now_usec ? entry : NULL;
 }
 
-static void fdstore_arm(Fdstore *fdstore, uint64_t usec) {
-        sd_event_source_set_time(fdstore->timer, usec);
-        sd_event_source_set_enabled(fdstore->timer, SD_EVENT_ONESHOT);
-}
-
 /* A timer that runs is left alone, also if its entry has gone: it is early at worst, and nodes that come and go
  * cost nothing. */
 static void fdstore_schedule(Fdstore *fdstore) {
@@ -185,12 +181,12 @@ static void fdstore_schedule(Fdstore *fdstore) {
         if (has_work || !candidate)
                 return;
         if (sd_event_source_get_enabled(fdstore->timer, &enabled) >= 0 && enabled == SD_EVENT_OFF)
-                fdstore_arm(fdstore, candidate->due_usec);
+                timer_arm(fdstore->timer, candidate->due_usec);
 }
 
 static void fdstore_rest(Fdstore *fdstore) {
         fdstore->is_resting = true;
-        fdstore_arm(fdstore, fdstore_now(fdstore) + REST_USEC);
+        timer_arm(fdstore->timer, fdstore_now(fdstore) + REST_USEC);
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -262,10 +258,7 @@ static int fdstore_connect(Fdstore *fdstore, const char *notify_path) {
         if (r >= 0)
                 r = sd_event_source_set_enabled(fdstore->writable, SD_EVENT_OFF);
         if (r >= 0)
-                r = sd_event_add_time(fdstore->event, &fdstore->timer, CLOCK_MONOTONIC, 0, ACCURACY_USEC,
-                                      fdstore_on_timer, fdstore);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(fdstore->timer, SD_EVENT_OFF);
+                r = timer_new(&fdstore->timer, fdstore->event, ACCURACY_USEC, fdstore_on_timer, fdstore);
         return r;
 }
 
