@@ -10,23 +10,21 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "ask.h"
 #include "core/node.h"
 #include "complaint.h"
+#include "machine.h"
 #include "output.h"
 #include "place.h"
 #include "row.h"
 #include "row_json.h"
 #include "sentence.h"
 #include "target.h"
-#include "times.h"
 #include "util.h"
 
-#define PORT_DEFAULT 4369
 #define RETRY_USEC (200 * USEC_PER_MSEC)
 #define REQUEST_BYTES_MAX 3057 /* PROTOCOL.md, "Frames" */
 
@@ -207,23 +205,6 @@ static RollcallExit announce(const Announcement *announcement) {
 
 /* --- the command line ------------------------------------------------------------------------- */
 
-static RollcallExit parse_port(const char *given, uint16_t *ret) {
-        const char *by_environment = getenv("ERL_EPMD_PORT");
-        const char *text = given ? given : by_environment && by_environment[0] ? by_environment : NULL;
-        unsigned long port = PORT_DEFAULT;
-        char *end;
-
-        if (text) {
-                port = text[0] >= '0' && text[0] <= '9' ? strtoul(text, &end, 10) : 0;
-                if (port == 0 || port > UINT16_MAX || *end != '\0') {
-                        complaint_print("'%s'%s is no port", text, given ? "" : " (ERL_EPMD_PORT)");
-                        return ROLLCALL_EXIT_USAGE;
-                }
-        }
-        *ret = (uint16_t)port;
-        return ROLLCALL_EXIT_OK;
-}
-
 static RollcallExit complain_pair(const char *pair, int error) {
         const char *what = "is no KEY=VALUE; a key is 1 to 64 letters, digits, '.', '_' or '-', "
                            "a value at most 256 bytes of text";
@@ -263,21 +244,14 @@ static RollcallExit check_size(const Announcement *announcement) {
         return ROLLCALL_EXIT_USAGE;
 }
 
-static RollcallExit parse_wait(const char *text, uint64_t *ret) {
-        if (!text || times_parse_duration(text, ret) == 0)
-                return ROLLCALL_EXIT_OK;
-        complaint_print("'%s' is no duration; write 10 (seconds), 500ms or 2min", text);
-        return ROLLCALL_EXIT_USAGE;
-}
-
 static RollcallExit run(const Options *options, const char *word) {
         Announcement announcement = { .options = options, .word = word };
         RollcallExit status = target_parse(options->words[1], &announcement.target);
 
         if (status == ROLLCALL_EXIT_OK)
-                status = parse_wait(options->wait, &announcement.wait_usec);
+                status = options_duration(options->wait, &announcement.wait_usec);
         if (status == ROLLCALL_EXIT_OK)
-                status = parse_port(options->port, &announcement.port);
+                status = machine_port(options->port, &announcement.port);
         if (status == ROLLCALL_EXIT_OK)
                 status = check_pairs(options);
         if (status == ROLLCALL_EXIT_OK)

@@ -56,40 +56,44 @@ RollcallExit ask_complain_nowhere(const char *tried) {
         return ROLLCALL_EXIT_UNREACHABLE;
 }
 
-RollcallExit ask_complain_open(const char *place, int error) {
+const char *ask_open_in_words(int error) {
         switch (-error) {
         case ENOENT:
         case ENOTDIR:
-                return complain(place, "there is no such socket: is rollcalld running?");
+                return "there is no such socket: is rollcalld running?";
         case ECONNREFUSED:
-                return complain(place, "nobody listens on this socket: rollcalld has ended");
+                return "nobody listens on this socket: rollcalld has ended";
         case EACCES:
         case EPERM:
-                return complain(place, "permission denied: members of the group rollcall may ask "
-                                       "(as root: usermod -aG rollcall NAME, then log in anew)");
+                return "permission denied: members of the group rollcall may ask "
+                       "(as root: usermod -aG rollcall NAME, then log in anew)";
         case EAGAIN: /* while the backlog is full */
-                return complain(place, "rollcalld does not accept connections: it hangs or is overloaded");
-        case ENOMEM:
-                return output_out_of_memory();
+                return "rollcalld does not accept connections: it hangs or is overloaded";
         }
-        return complain(place, strerror(-error));
+        return strerror(-error);
+}
+
+const char *ask_read_in_words(bool has_begun, int error) {
+        switch (-error) {
+        case EBADMSG:
+                return "the answer is not of the control protocol: this is no rollcalld";
+        case ENODATA:
+                return has_begun ? "the answer breaks off" : "closed without an answer";
+        }
+        return strerror(-error);
+}
+
+RollcallExit ask_complain_open(const char *place, int error) {
+        return error == -ENOMEM ? output_out_of_memory() : complain(place, ask_open_in_words(error));
 }
 
 RollcallExit ask_complain_read(const Connection *connection, int error, unsigned patience_sec) {
-        switch (-error) {
-        case EAGAIN:
-                complaint_print("%s: rollcalld has not answered within %u s", connection->place,
-                                patience_sec);
-                return ROLLCALL_EXIT_UNREACHABLE;
-        case ENOMEM:
+        if (error == -ENOMEM)
                 return output_out_of_memory();
-        case EBADMSG:
-                return complain(connection->place, "the answer is not of the control protocol: this is no rollcalld");
-        case ENODATA:
-                return complain(connection->place,
-                                connection->n_data > 0 ? "the answer breaks off" : "closed without an answer");
-        }
-        return complain(connection->place, strerror(-error));
+        if (error != -EAGAIN)
+                return complain(connection->place, ask_read_in_words(connection->n_data > 0, error));
+        complaint_print("%s: rollcalld has not answered within %u s", connection->place, patience_sec);
+        return ROLLCALL_EXIT_UNREACHABLE;
 }
 
 uint32_t ask_error_of(const Record *error) {
@@ -108,32 +112,44 @@ static bool is_about_request(uint32_t error) {
         return error == CONTROL_E_NOT_FOUND || error == CONTROL_E_AMBIGUOUS;
 }
 
+static char *text_of(const Record *record) {
+        ControlField field;
+
+        if (!control_find_field(record->fields, record->n_fields, CONTROL_TAG_TEXT, &field))
+                return NULL;
+        return text_for_people(field.value, field.n_value);
+}
+
+char *ask_refusal_in_words(const Record *record) {
+        _cleanup_(freep) char *text = text_of(record);
+        ControlField version;
+        uint32_t error = ask_error_of(record);
+        char versions[64] = "";
+        char *words;
+
+        if (error == CONTROL_E_BAD_VERSION &&
+            control_find_field(record->fields, record->n_fields, CONTROL_TAG_VERSION, &version))
+                snprintf(versions, sizeof(versions), "; it speaks version %u, this rollcall %u",
+                         (unsigned)control_field_u64(&version), CONTROL_VERSION);
+        if (asprintf(&words, "rollcalld refuses (%s)%s%s%s", control_error_to_string(error), text ? ": " : "",
+                     text ? text : "", versions) < 0)
+                return NULL;
+        return words;
+}
+
 /* In the daemon's own words. */
 RollcallExit ask_complain_refusal(const char *place, const Record *record) {
-        _cleanup_(freep) char *text = NULL;
-        ControlField field;
-        size_t offset = 0;
-        uint32_t error = ask_error_of(record);
-        uint64_t version = 0;
-        char versions[64] = "";
+        bool is_no = is_about_request(ask_error_of(record));
+        _cleanup_(freep) char *text = is_no ? text_of(record) : NULL;
+        _cleanup_(freep) char *words = text ? NULL : ask_refusal_in_words(record);
 
-        while (control_next_field(record->fields, record->n_fields, &offset, &field))
-                if (field.tag == CONTROL_TAG_VERSION)
-                        version = control_field_u64(&field);
-                else if (field.tag == CONTROL_TAG_TEXT) {
-                        free(text);
-                        text = text_for_people(field.value, field.n_value);
-                }
-        if (is_about_request(error) && text) {
+        if (text)
                 complaint_print("%s", text);
-                return ROLLCALL_EXIT_NO;
-        }
-        if (error == CONTROL_E_BAD_VERSION && version > 0)
-                snprintf(versions, sizeof(versions), "; it speaks version %u, this rollcall %u", (unsigned)version,
-                         CONTROL_VERSION);
-        complaint_print("%s: rollcalld refuses (%s)%s%s%s", place, control_error_to_string(error), text ? ": " : "",
-                        text ? text : "", versions);
-        return is_about_request(error) ? ROLLCALL_EXIT_NO : ROLLCALL_EXIT_UNREACHABLE;
+        else if (words)
+                complaint_print("%s: %s", place, words);
+        else
+                return output_out_of_memory();
+        return is_no ? ROLLCALL_EXIT_NO : ROLLCALL_EXIT_UNREACHABLE;
 }
 
 RollcallExit ask_complain_answer(const char *place, const Answer *answer) {

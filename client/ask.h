@@ -44,5 +44,10 @@ RollcallExit ask_complain_read(const Connection *connection, int error, unsigned
 RollcallExit ask_complain_refusal(const char *place, const Record *error);
 RollcallExit ask_complain_answer(const char *place, const Answer *answer);
 RollcallExit ask_complain_nowhere(const char *tried);
+/* The same without the place: why a control socket cannot be connected to, why an answer, of which there may have been
+ * some, cannot be read (but for -EAGAIN), and what a CONTROL_ERROR record says (allocated; NULL on ENOMEM). */
+const char *ask_open_in_words(int error);
+const char *ask_read_in_words(bool has_begun, int error);
+char *ask_refusal_in_words(const Record *error);
 /* The ControlError of a CONTROL_ERROR record; CONTROL_E_INTERNAL where it says none. */
 uint32_t ask_error_of(const Record *error);

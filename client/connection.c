@@ -30,10 +30,11 @@ void connection_done(Connection *connection) {
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-/* A descriptor, or negative errno. Neither connect() nor send() on it waits longer than CONNECT_TIMEOUT_SEC. */
-static int connect_to(const struct sockaddr *address, socklen_t n_address) {
+/* A descriptor, or negative errno. Neither connect() nor send() on it waits longer than CONNECT_TIMEOUT_SEC; with
+ * SOCK_NONBLOCK in `flags`, not at all. */
+static int connect_to(const struct sockaddr *address, socklen_t n_address, int flags) {
         static const struct timeval timeout = { .tv_sec = CONNECT_TIMEOUT_SEC };
-        _cleanup_(close_fdp) int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        _cleanup_(close_fdp) int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
         if (fd < 0)
                 return -errno;
@@ -43,7 +44,7 @@ static int connect_to(const struct sockaddr *address, socklen_t n_address) {
         return TAKE_FD(fd);
 }
 
-int connection_open(const char *path, Connection *ret) {
+static int open_path(const char *path, int flags, Connection *ret) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
 
         *ret = CONNECTION_NONE;
@@ -53,8 +54,23 @@ int connection_open(const char *path, Connection *ret) {
         if (strlen(path) >= sizeof(address.sun_path))
                 return -ENAMETOOLONG;
         strcpy(address.sun_path, path);
-        ret->fd = connect_to((struct sockaddr *)&address, sizeof(address));
+        ret->fd = connect_to((struct sockaddr *)&address, sizeof(address), flags);
         return ret->fd < 0 ? ret->fd : 0;
+}
+
+int connection_open(const char *path, Connection *ret) {
+        return open_path(path, 0, ret);
+}
+
+int connection_try(const char *path, Connection *ret) {
+        return open_path(path, SOCK_NONBLOCK, ret);
+}
+
+int connection_take(int fd, const char *place, Connection *ret) {
+        *ret = CONNECTION_NONE;
+        ret->fd = fd;
+        ret->place = strdup(place);
+        return ret->place ? 0 : -ENOMEM;
 }
 
 int connection_open_loopback(uint16_t port, Connection *ret) {
@@ -75,9 +91,9 @@ int connection_open_loopback(uint16_t port, Connection *ret) {
                 ret->place = NULL;
                 return -ENOMEM;
         }
-        r = ret->fd = connect_to((const struct sockaddr *)&four, sizeof(four));
+        r = ret->fd = connect_to((const struct sockaddr *)&four, sizeof(four), 0);
         if (r < 0)
-                ret->fd = connect_to((const struct sockaddr *)&six, sizeof(six));
+                ret->fd = connect_to((const struct sockaddr *)&six, sizeof(six), 0);
         /* What is told is why the first of the two failed: the second is often not there at all. */
         return ret->fd < 0 ? r : 0;
 }

@@ -33,6 +33,10 @@ void connection_done(Connection *connection);
 /* Each writes `*ret` also where it fails (with a place, without a descriptor). 0 or negative errno; -EAGAIN: nobody
  * accepts. */
 int connection_open(const char *path, Connection *ret);
+/* The same without waiting: -EAGAIN at once. */
+int connection_try(const char *path, Connection *ret);
+/* Takes a descriptor that is connected. */
+int connection_take(int fd, const char *place, Connection *ret);
 /* 127.0.0.1, else ::1. */
 int connection_open_loopback(uint16_t port, Connection *ret);
 

@@ -4,8 +4,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "exit.h"
+
+/* What was given more than once. */
+typedef struct OptionTexts {
+        const char **texts; /* owned, but not what they point to */
+        size_t n_texts;
+} OptionTexts;
 
 typedef struct Options {
         const char *control; /* NULL: wherever it is found; this and the others point into argv */
@@ -18,6 +25,9 @@ typedef struct Options {
         const char *state, *timeout;
         const char *port, *wait;
         const char *prefix;
+        const char *count;
+        OptionTexts at, exclude;
+        bool with_hidden;
         char **words; /* the command and what belongs to it */
         size_t n_words;
         unsigned given; /* of the options that not every command takes: OPTION_X */
@@ -36,9 +46,17 @@ typedef struct Options {
 #define OPTION_PORT (1U << 9)
 #define OPTION_WAIT (1U << 10)
 #define OPTION_PREFIX (1U << 11)
+#define OPTION_AT (1U << 12)
+#define OPTION_EXCLUDE (1U << 13)
+#define OPTION_HIDDEN (1U << 14)
+#define OPTION_COUNT (1U << 15)
 
 /* Options may stand anywhere; a word such as -2h is a time, "--" ends the options. The words are moved to the front
- * of argv. 0, or an exit status after one sentence. */
+ * of argv. 0, or an exit status after one sentence. Release with options_done(), also then. */
 RollcallExit options_parse(int argc, char **argv, Options *ret);
+void options_done(Options *options);
+/* A duration as people write it (times.h); `*ret` stays as it is where there is none. 0, or an exit status after one
+ * sentence. */
+RollcallExit options_duration(const char *text, uint64_t *ret);
 /* The name of the first of `options`, as it is written. */
 const char *options_name(unsigned options);

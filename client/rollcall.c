@@ -7,6 +7,7 @@
 
 #include "announce.h"
 #include "complaint.h"
+#include "find.h"
 #include "history.h"
 #include "names.h"
 #include "options.h"
@@ -29,6 +30,8 @@ typedef struct Command {
 static const Command commands[] = {
         { "status", status_run, 0, 0, NULL, 0 },
         { "names", names_run, 0, 0, NULL, OPTION_ALL },
+        { "find", find_run, 0, SIZE_MAX, NULL,
+          OPTION_AT | OPTION_EXCLUDE | OPTION_STATE | OPTION_HIDDEN | OPTION_TIMEOUT | OPTION_PORT },
         { "why", why_run, 1, 1, "why whom? rollcall why NAME", 0 },
         { "history", history_run, 0, 1, NULL, OPTION_ALL | OPTION_SINCE | OPTION_UNTIL | OPTION_LIMIT | OPTION_UTC },
         { "at", history_run_at, 1, 1, "at which time? rollcall at TIME", OPTION_ALL | OPTION_UTC },
@@ -106,27 +109,29 @@ static RollcallExit run(const Command *command, const Options *options) {
         return command->run(options);
 }
 
-int main(int argc, char *argv[]) {
-        Options options;
-        RollcallExit status = options_parse(argc, argv, &options);
-
-        setlocale(LC_ALL, ""); /* the width of names in a table */
-        if (status != ROLLCALL_EXIT_OK)
-                return (int)status;
-        if (options.wants_help) {
+static int execute(const Options *options) {
+        if (options->wants_help) {
                 fputs(help, stdout);
                 return output_finish();
         }
-        if (options.wants_version) {
+        if (options->wants_version) {
                 puts("rollcall " PACKAGE_VERSION);
                 return output_finish();
         }
-        if (options.n_words == 0) {
+        if (options->n_words == 0) {
                 complaint_print("which command? status, names, why, ... (see rollcall --help)");
                 return ROLLCALL_EXIT_USAGE;
         }
         for (size_t i = 0; i < ELEMENTS(commands); i++)
-                if (strcmp(options.words[0], commands[i].name) == 0)
-                        return (int)run(&commands[i], &options);
-        return complain_command(options.words[0]);
+                if (strcmp(options->words[0], commands[i].name) == 0)
+                        return (int)run(&commands[i], options);
+        return complain_command(options->words[0]);
+}
+
+int main(int argc, char *argv[]) {
+        _cleanup_(options_done) Options options;
+        RollcallExit status = options_parse(argc, argv, &options);
+
+        setlocale(LC_ALL, ""); /* the width of names in a table */
+        return status != ROLLCALL_EXIT_OK ? (int)status : execute(&options);
 }

@@ -25,6 +25,9 @@ static const struct {
         { CONTROL_TAG_HOW, ROW_HOW },
         { CONTROL_TAG_BY, ROW_BY },
         { CONTROL_TAG_REASON, ROW_REASON },
+        { CONTROL_TAG_HOST_SOURCE, ROW_HOST_SOURCE },
+        { CONTROL_TAG_NAME_KIND, ROW_NAME_KIND },
+        { CONTROL_TAG_NODE_ORIGIN, ROW_NODE_ORIGIN },
 };
 
 static const struct {
@@ -50,6 +53,8 @@ static const struct {
         { CONTROL_TAG_REVISION, ROW_REVISION },
         { CONTROL_TAG_EPOCH, ROW_EPOCH },
         { CONTROL_TAG_CURSOR, ROW_CURSOR },
+        { CONTROL_TAG_ELSEWHERE, ROW_ELSEWHERE },
+        { CONTROL_TAG_PINNED_PORT, ROW_PINNED_PORT },
 };
 
 static void take_field(Row *row, const ControlField *field) {
@@ -111,6 +116,24 @@ bool row_text_is(const Row *row, RowText text, const char *word) {
         const ControlField *field = &row->texts[text];
 
         return field->value && field->n_value == strlen(word) && memcmp(field->value, word, field->n_value) == 0;
+}
+
+char *row_full_name(const Row *row, char *(*clean)(const uint8_t *bytes, size_t n_bytes)) {
+        const ControlField *name = &row->texts[ROW_NAME];
+        const ControlField *host = row->texts[ROW_HOST].value ? &row->texts[ROW_HOST] : &row->assumed_host;
+        _cleanup_(freep) uint8_t *whole = malloc((size_t)name->n_value + 1 + host->n_value);
+        size_t n = name->n_value;
+
+        if (!whole)
+                return NULL;
+        if (n > 0)
+                memcpy(whole, name->value, n);
+        if (host->value) {
+                whole[n++] = '@';
+                memcpy(whole + n, host->value, host->n_value);
+                n += host->n_value;
+        }
+        return clean(whole, n);
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */

@@ -21,6 +21,9 @@ typedef enum RowText {
         ROW_HOW,
         ROW_BY,
         ROW_REASON,
+        ROW_HOST_SOURCE,
+        ROW_NAME_KIND,
+        ROW_NODE_ORIGIN,
         _ROW_TEXT_N,
 } RowText;
 
@@ -44,6 +47,8 @@ typedef enum RowNumber {
         ROW_REVISION,
         ROW_EPOCH,
         ROW_CURSOR,
+        ROW_ELSEWHERE,
+        ROW_PINNED_PORT,
         _ROW_NUMBER_N,
 } RowNumber;
 
@@ -53,6 +58,11 @@ typedef struct Row {
         uint64_t numbers[_ROW_NUMBER_N];
         bool has_number[_ROW_NUMBER_N];
         Record record; /* for what may come more than once */
+
+        /* What those who ask several machines add to it; all borrowed. */
+        const char *machine; /* as it was given; NULL: nobody has said */
+        ControlField assumed_host; /* taken for its host part, which it has not told; value NULL: nothing */
+        bool is_by_stock; /* a stock epmd's word: its name and port, no more */
 } Row;
 
 /* Fields that are not known are passed over: a newer daemon tells more. */
@@ -65,6 +75,8 @@ bool row_next_pair(const Row *row, size_t *offset, ControlField *ret_key, Contro
 /* Allocated and clean (text.h); NULL: not told, or ENOMEM. */
 char *row_text(const Row *row, RowText text);
 bool row_text_is(const Row *row, RowText text, const char *word);
+/* Its name, and its host part (or what is taken for it) behind an @; cleaned by text_for_people() or text_for_json(). */
+char *row_full_name(const Row *row, char *(*clean)(const uint8_t *bytes, size_t n_bytes));
 
 /* Rows that only grow. Begins as all zero. */
 typedef struct Rows {

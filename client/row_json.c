@@ -73,7 +73,7 @@ static json_t *evidence_to_json(const Row *row) {
 }
 
 /* The older numbers are 0 where they were not told; the type of their keys is an integer. */
-json_t *row_to_json(const Row *row) {
+static json_t *registered_to_json(const Row *row) {
         return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o, s:o, s:o, s:o,"
                          " s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                          "name", text_to_json(row, ROW_NAME),
@@ -104,6 +104,17 @@ json_t *row_to_json(const Row *row) {
                          "listener_address", text_to_json(row, ROW_LISTENER_ADDRESS));
 }
 
+json_t *row_to_json(const Row *row) {
+        json_t *object = registered_to_json(row);
+
+        json_object_set_new(object, "host_source", text_to_json(row, ROW_HOST_SOURCE));
+        json_object_set_new(object, "name_kind", text_to_json(row, ROW_NAME_KIND));
+        json_object_set_new(object, "static", json_boolean(row_text_is(row, ROW_NODE_ORIGIN, "static")));
+        json_object_set_new(object, "elsewhere", flag_to_json(row, ROW_ELSEWHERE));
+        json_object_set_new(object, "pinned_port", number_to_json(row, ROW_PINNED_PORT));
+        return object;
+}
+
 json_t *row_tenure_to_json(const Row *row) {
         json_t *object = row_to_json(row);
 
@@ -131,6 +142,37 @@ json_t *row_refusal_to_json(const Row *row) {
                          "uid", number_to_json(row, ROW_UID),
                          "user", user_to_json(row),
                          "unit", text_to_json(row, ROW_UNIT));
+}
+
+static json_t *full_name_to_json(const Row *row) {
+        _cleanup_(freep) char *name = row_full_name(row, text_for_json);
+
+        return name ? json_string(name) : NULL;
+}
+
+/* A stock epmd tells none of these, which have been numbers from the beginning. */
+static void set_unknown(json_t *object) {
+        static const char *const keys[] = { "type_number", "protocol", "highest_version", "lowest_version",
+                                            "creation", "since", "since_usec" };
+
+        for (size_t i = 0; i < ELEMENTS(keys); i++)
+                json_object_set_new(object, keys[i], json_null());
+}
+
+json_t *row_found_to_json(const Row *row) {
+        json_t *object = json_pack("{s:o, s:b, s:s?, s:s}",
+                                   "node", full_name_to_json(row),
+                                   "host_assumed", row->assumed_host.value != NULL,
+                                   "machine", row->machine,
+                                   "told_by", row->is_by_stock ? "names" : "rollcall");
+        json_t *rest = row_to_json(row);
+
+        if (object && rest)
+                json_object_update(object, rest);
+        json_decref(rest);
+        if (object && row->is_by_stock)
+                set_unknown(object);
+        return object;
 }
 
 json_t *rows_to_json(const Rows *rows, json_t *(*to_json)(const Row *row)) {

@@ -14,6 +14,8 @@ json_t *row_to_json(const Row *row);
 json_t *row_tenure_to_json(const Row *row);
 /* A node with the evidence by which it is alive. */
 json_t *row_holder_to_json(const Row *row);
+/* A node that was found on one of several machines: `node`, `host_assumed`, `machine`, `told_by`, and the same keys. */
+json_t *row_found_to_json(const Row *row);
 json_t *row_refusal_to_json(const Row *row);
 
 /* An array of what `to_json` makes of each. */

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "colour.h"
 #include "core/node.h"
 #include "output.h"
 #include "text.h"
@@ -125,6 +126,7 @@ static struct libscols_table *table_new(const TableColumn *columns, size_t n_col
                 return NULL;
         /* The cells are clean already, and it would escape our escapes. */
         scols_table_enable_noencoding(table, 1);
+        scols_table_enable_colors(table, colour_is_wanted());
         for (size_t i = 0; i < n_columns; i++) {
                 int flags = columns[i].flags;
 
@@ -148,6 +150,8 @@ static int table_add(struct libscols_table *table, const TableColumn *columns, s
                         free(text);
                         return -ENOMEM;
                 }
+                if (columns[i].cell == table_state)
+                        scols_cell_set_color(scols_line_get_cell(line, i), colour_of_state(row));
         }
         return 0;
 }
