@@ -63,15 +63,15 @@ static RollcallExit parse_patterns(const Options *options, Choice *choice) {
         return status;
 }
 
-static RollcallExit parse_state(const char *word, size_t n_word, Choice *choice) {
+static RollcallExit parse_state(const char *word, size_t n_word, ChoiceStates *states) {
         bool is_any = n_word == strlen("any") && memcmp(word, "any", n_word) == 0, is_known = is_any;
 
-        choice->is_any_state |= is_any;
+        states->is_any |= is_any;
         for (NodeState state = 0; state < _NODE_STATE_N; state++) {
                 const char *name = node_state_to_string(state);
 
                 if (is_any || (strlen(name) == n_word && memcmp(name, word, n_word) == 0))
-                        is_known = choice->is_state_wanted[state] = true;
+                        is_known = states->is_wanted[state] = true;
         }
         if (is_known)
                 return ROLLCALL_EXIT_OK;
@@ -79,22 +79,31 @@ static RollcallExit parse_state(const char *word, size_t n_word, Choice *choice)
         return ROLLCALL_EXIT_USAGE;
 }
 
-static RollcallExit parse_states(const char *list, bool any_else, Choice *choice) {
+RollcallExit choice_parse_states(const char *list, bool any_else, ChoiceStates *ret) {
         RollcallExit status = ROLLCALL_EXIT_OK;
 
-        choice->has_states = list != NULL;
+        *ret = (ChoiceStates){ .is_given = list != NULL };
         if (!list) {
                 for (NodeState state = 0; state < _NODE_STATE_N; state++)
-                        choice->is_state_wanted[state] = any_else || state != NODE_STOPPING;
-                choice->is_any_state = any_else;
+                        ret->is_wanted[state] = any_else || state != NODE_STOPPING;
+                ret->is_any = any_else;
                 return ROLLCALL_EXIT_OK;
         }
         for (const char *word = list; status == ROLLCALL_EXIT_OK; word += strcspn(word, ",") + 1) {
-                status = parse_state(word, strcspn(word, ","), choice);
+                status = parse_state(word, strcspn(word, ","), ret);
                 if (word[strcspn(word, ",")] == '\0')
                         break;
         }
         return status;
+}
+
+bool choice_states_fit(const ChoiceStates *states, const Row *row) {
+        if (!row->texts[ROW_STATE].value)
+                return states->is_any || !states->is_given;
+        for (NodeState state = 0; state < _NODE_STATE_N; state++)
+                if (row_text_is(row, ROW_STATE, node_state_to_string(state)))
+                        return states->is_wanted[state];
+        return states->is_any;
 }
 
 static RollcallExit check_size(const Choice *choice) {
@@ -117,7 +126,7 @@ RollcallExit choice_parse(const Options *options, bool any_state_else, Choice *r
         *ret = (Choice){ .with_hidden = options->with_hidden };
         status = parse_patterns(options, ret);
         if (status == ROLLCALL_EXIT_OK)
-                status = parse_states(options->state, any_state_else, ret);
+                status = choice_parse_states(options->state, any_state_else, &ret->states);
         return status == ROLLCALL_EXIT_OK ? check_size(ret) : status;
 }
 
@@ -156,13 +165,13 @@ static void put_unwanted(ControlBuffer *request, const Pattern *pattern) {
         }
 }
 
-static void put_states(ControlBuffer *request, const Choice *choice) {
-        if (choice->is_any_state) {
+static void put_states(ControlBuffer *request, const ChoiceStates *states) {
+        if (states->is_any) {
                 control_put_string(request, CONTROL_TAG_STATE, "any");
                 return;
         }
-        for (NodeState state = 0; choice->has_states && state < _NODE_STATE_N; state++)
-                if (choice->is_state_wanted[state])
+        for (NodeState state = 0; states->is_given && state < _NODE_STATE_N; state++)
+                if (states->is_wanted[state])
                         control_put_string(request, CONTROL_TAG_STATE, node_state_to_string(state));
 }
 
@@ -173,7 +182,7 @@ void choice_put(ControlBuffer *request, const Choice *choice) {
         for (size_t i = 0; i < choice->unwanted.n_patterns; i++)
                 if (!choice->unwanted.patterns[i].host)
                         put_unwanted(request, &choice->unwanted.patterns[i]);
-        put_states(request, choice);
+        put_states(request, &choice->states);
         if (choice->with_hidden)
                 control_put_u8(request, CONTROL_TAG_HIDDEN, 1);
 }
@@ -248,15 +257,4 @@ bool choice_fits_name(const Choice *choice, Row *row, const MachineHosts *machin
         if (!row->texts[ROW_HOST].value)
                 row->assumed_host = *host;
         return true;
-}
-
-bool choice_fits_state(const Choice *choice, const Row *row) {
-        if (choice->is_any_state)
-                return true;
-        if (!row->texts[ROW_STATE].value)
-                return !choice->has_states;
-        for (NodeState state = 0; state < _NODE_STATE_N; state++)
-                if (choice->is_state_wanted[state] && row_text_is(row, ROW_STATE, node_state_to_string(state)))
-                        return true;
-        return false;
 }

@@ -18,14 +18,24 @@ typedef struct Patterns {
         size_t n_patterns;
 } Patterns;
 
+/* "ready,up", "any". */
+typedef struct ChoiceStates {
+        bool is_wanted[_NODE_STATE_N];
+        bool is_any;   /* also one that this program does not know */
+        bool is_given; /* they were asked for */
+} ChoiceStates;
+
 typedef struct Choice {
-        Patterns wanted;   /* none: all */
+        Patterns wanted; /* none: all */
         Patterns unwanted;
-        bool is_state_wanted[_NODE_STATE_N];
-        bool is_any_state; /* also one that this program does not know */
-        bool has_states;   /* they were asked for */
-        bool with_hidden;  /* hidden nodes and those of tools, too */
+        ChoiceStates states;
+        bool with_hidden; /* hidden nodes and those of tools, too */
 } Choice;
+
+/* `list` NULL: all but `stopping`, or with `any_else` all. 0, or an exit status after one sentence. */
+RollcallExit choice_parse_states(const char *list, bool any_else, ChoiceStates *ret);
+/* True if the state is wanted. One that is not known is if no states were asked for. */
+bool choice_states_fit(const ChoiceStates *states, const Row *row);
 
 /* From the words behind the command and --prefix, --exclude, --state, --hidden. Without --state: all but `stopping`, or
  * with `any_state_else` all. 0, or an exit status after one sentence. Release with choice_done(), also then. */
@@ -38,5 +48,3 @@ void choice_put(ControlBuffer *request, const Choice *choice);
 /* True if the node is wanted, by its name and host part. Where it has told none, `row->assumed_host` is what is taken for
  * it: one of `hosts`, or the address at which it listens; it borrows from them. */
 bool choice_fits_name(const Choice *choice, Row *row, const MachineHosts *hosts);
-/* True if its state is wanted. One that is not known is if no states were asked for. */
-bool choice_fits_state(const Choice *choice, const Row *row);

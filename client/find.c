@@ -78,7 +78,7 @@ static int take_node(Finder *finder, const Line *line, const Record *record) {
         row.is_by_stock = line->state == LINE_TELLING;
         if (!choice_fits_name(&finder->choice, &row, crowd_hosts(&finder->crowd, line)))
                 return 0;
-        if (choice_fits_state(&finder->choice, &row))
+        if (choice_states_fit(&finder->choice.states, &row))
                 return rows_add(&told->rows, &row);
         told->n_unknown += !row.texts[ROW_STATE].value;
         return 0;

@@ -35,8 +35,9 @@ static const Command commands[] = {
         { "why", why_run, 1, 1, "why whom? rollcall why NAME", 0 },
         { "history", history_run, 0, 1, NULL, OPTION_ALL | OPTION_SINCE | OPTION_UNTIL | OPTION_LIMIT | OPTION_UTC },
         { "at", history_run_at, 1, 1, "at which time? rollcall at TIME", OPTION_ALL | OPTION_UTC },
-        { "wait", wait_run, 1, 1, "wait for whom? rollcall wait [--free] NAME",
-          OPTION_FREE | OPTION_STATE | OPTION_TIMEOUT | OPTION_QUIET },
+        { "wait", wait_run, 1, SIZE_MAX, "wait for whom? rollcall wait [--free] NAME",
+          OPTION_FREE | OPTION_STATE | OPTION_TIMEOUT | OPTION_QUIET | OPTION_COUNT | OPTION_AT | OPTION_EXCLUDE |
+                  OPTION_HIDDEN | OPTION_PORT },
         { "watch", watch_run, 0, SIZE_MAX, NULL,
           OPTION_PREFIX | OPTION_AT | OPTION_EXCLUDE | OPTION_STATE | OPTION_HIDDEN | OPTION_PORT },
         { "ready", announce_run_ready, 1, SIZE_MAX, "who is ready? rollcall ready NAME [KEY=VALUE...]",

@@ -71,8 +71,10 @@ char *sentence_who(const Row *row) {
 
 char *sentence_where(const Row *row) {
         _cleanup_(freep) char *scope = row_text(row, ROW_SCOPE);
-        bool is_any = !scope || strcmp(scope, "*") == 0;
+        bool is_any = scope && strcmp(scope, "*") == 0;
 
+        if (!scope)
+                return format("port %" PRIu64, row->numbers[ROW_PORT]);
         return format("port %" PRIu64 " on %s", row->numbers[ROW_PORT], is_any ? "every address" : scope);
 }
 

@@ -12,7 +12,7 @@
 char *sentence_name(const Row *row);
 /* "rabbit.service (main process 812), user rabbitmq (uid 112)". */
 char *sentence_who(const Row *row);
-/* "port 25672 on every address", "port 25672 on 127.0.0.2". */
+/* "port 25672 on every address", "port 25672 on 127.0.0.2", "port 25672" where that is not told. */
 char *sentence_where(const Row *row);
 /* "ready, says its unit". */
 char *sentence_state(const Row *row);

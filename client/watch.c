@@ -205,7 +205,7 @@ static bool is_of_interest(const Watcher *watcher, const Line *line, Row *row) {
         if (watcher->has_target)
                 return target_fits(&watcher->target, row);
         return choice_fits_name(&watcher->choice, row, crowd_hosts(&watcher->crowd, line)) &&
-               (!row->is_by_stock || choice_fits_state(&watcher->choice, row));
+               (!row->is_by_stock || choice_states_fit(&watcher->choice.states, row));
 }
 
 /* SYNCED again and again is the sign of life of another machine's daemon. */
