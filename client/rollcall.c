@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "announce.h"
+#include "checkup.h"
 #include "complaint.h"
 #include "find.h"
 #include "history.h"
@@ -40,6 +41,8 @@ static const Command commands[] = {
                   OPTION_HIDDEN | OPTION_PORT },
         { "watch", watch_run, 0, SIZE_MAX, NULL,
           OPTION_PREFIX | OPTION_AT | OPTION_EXCLUDE | OPTION_STATE | OPTION_HIDDEN | OPTION_PORT },
+        { "check", checkup_run, 1, 1, "check which node? rollcall check NODE[@HOST]",
+          OPTION_TIMEOUT | OPTION_PORT | OPTION_QUIET },
         { "ready", announce_run_ready, 1, SIZE_MAX, "who is ready? rollcall ready NAME [KEY=VALUE...]",
           OPTION_PORT | OPTION_WAIT | OPTION_QUIET },
         { "not-ready", announce_run_not_ready, 1, SIZE_MAX,
