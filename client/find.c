@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `rollcall find`: knows what one wants to see of nodes on several machines, and that a list is not the whole truth where
- * a machine has not answered. How they are asked is crowd.c's.
- *
- * The trap: half an answer. Nodes of a machine that has not told all of them in time are not shown. */
+ * a machine has not answered. How they are asked is crowd.c's. */
 
 #include "find.h"
 
@@ -75,12 +73,12 @@ static int take_node(Finder *finder, const Line *line, const Record *record) {
 
         row_read(record, &row);
         row.machine = line->machine->text;
-        row.is_by_stock = line->state == LINE_TELLING;
+        row.is_by_stock = line->is_stock;
         if (!choice_fits_name(&finder->choice, &row, crowd_hosts(&finder->crowd, line)))
                 return 0;
-        if (choice_states_fit(&finder->choice.states, &row))
-                return rows_add(&told->rows, &row);
-        told->n_unknown += !row.texts[ROW_STATE].value;
+        if (!row.is_by_stock || choice_states_fit(&finder->choice.states, &row))
+                return rows_add(&told->rows, &row); /* of states a rollcalld has told those that were asked for */
+        told->n_unknown++;
         return 0;
 }
 

@@ -279,6 +279,19 @@ static int on_closed(Line *line) {
         return AGAIN;
 }
 
+/* The whole of it, once it is complete; before that it moves as it grows. */
+static int tell_answer(Line *line) {
+        line->told = (ControlBuffer){
+                .data = TAKE_PTR(line->connection.data),
+                .n_data = line->connection.n_taken,
+                .n_room = line->connection.n_room,
+        };
+        line->n_told = CONTROL_ANSWER_HEAD;
+        connection_done(&line->connection);
+        line->state = LINE_TELLING;
+        return AGAIN;
+}
+
 static int step_reading(Line *line, Record *ret) {
         int r = connection_next(&line->connection, 0, ret);
 
@@ -290,14 +303,9 @@ static int step_reading(Line *line, Record *ret) {
                 return on_refusal(line, ret);
         line->heard_usec = now_usec(CLOCK_MONOTONIC);
         take_record(line, ret);
-        if (ret->kind != CONTROL_END)
-                return LINE_RECORD;
-        if (line->manner->purpose == LINE_WATCH)
-                return fail(line, LINE_BROKEN, -ENODATA);
-        close_fdp(&line->connection.fd);
-        line->connection.fd = -1;
-        line->state = LINE_ENDED;
-        return LINE_RECORD;
+        if (line->manner->purpose == LINE_FIND)
+                return ret->kind == CONTROL_END ? tell_answer(line) : AGAIN;
+        return ret->kind == CONTROL_END ? (int)fail(line, LINE_BROKEN, -ENODATA) : (int)LINE_RECORD;
 }
 
 /* --- a stock epmd ----------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@
 #define LINE_STOCK_POLL_SEC 5
 
 typedef enum LinePurpose {
-        LINE_FIND,  /* one answer: nodes, and CONTROL_END. Its records stay good until line_done() */
+        LINE_FIND,  /* one answer, once it is complete: nodes, and CONTROL_END. It stays good until line_done() */
         LINE_WATCH, /* for ever; connections that are lost are made anew. A record is good until the next call */
 } LinePurpose;
 
@@ -39,7 +39,7 @@ typedef enum LineState {
         LINE_READING,
         LINE_CONNECTING_STOCK,
         LINE_READING_STOCK,
-        LINE_TELLING, /* what a stock epmd has said */
+        LINE_TELLING, /* an answer that is complete, and what a stock epmd has said */
         LINE_ENDED,
 } LineState;
 
@@ -83,7 +83,7 @@ typedef struct Line {
         bool was_rollcall, was_closed;
         bool is_synced, is_synced_once, has_told_names;
         uint64_t epoch, revision;
-        ControlBuffer heard, names, told; /* the bytes of NAMES; the last one as records; what is to be told */
+        ControlBuffer heard, names, told; /* the bytes of NAMES; ... as records; what is to be told */
         size_t n_told;
 } Line;
 

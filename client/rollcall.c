@@ -53,23 +53,29 @@ static const Command commands[] = {
 static const char help[] =
         "rollcall [--control PATH] COMMAND [--json]\n"
         "\n"
-        "Asks the Erlang port mapper rollcalld on this machine.\n"
+        "Asks the Erlang port mapper rollcalld on this machine, and on others.\n"
         "\n"
         "Commands\n"
         "  status                       how it fares: sockets, registry, nodes, evidence, counters\n"
         "  names [--all]                which nodes are registered; --all: helpers of tools, too\n"
+        "  find [PATTERN...]            nodes, here or elsewhere: [--at MACHINE]... [--exclude PATTERN]...\n"
+        "                               [--state STATE,...] [--hidden] [--timeout T] [--port PORT]\n"
         "  why NAME                     who holds a name, by which evidence, and who was refused it\n"
         "  history [NAME]               who was registered when: [--since TIME] [--until TIME]\n"
         "                               [--limit N] [--utc] [--all]\n"
         "  at TIME [--utc] [--all]      who was registered then\n"
         "  wait NAME                    until it is registered: [--state STATE,...] [--timeout T]\n"
         "  wait --free NAME             until it is not: [--timeout T]\n"
-        "  watch [NAME | --prefix P]    who is registered, and then every change\n"
+        "  wait --count N PATTERN...    until so many are there, here or elsewhere: options of find\n"
+        "  watch [PATTERN... | --prefix P]\n"
+        "                               who is registered, and then every change: options of find\n"
+        "  check NODE[@HOST]            why can I not connect to it? [--timeout T] [--port PORT]\n"
         "  ready NAME [KEY=VALUE...]    for a node's unit: tells that the node is ready\n"
         "  not-ready NAME               ... that it is about to leave: [--wait T] [--port PORT]\n"
         "  release NAME                 takes a name from its holder\n"
         "\n"
-        "  NAME may be NAME@ADDRESS, or a node's full name. TIME: 13:30, '2026-11-21 13:30', -2h,\n"
+        "  NAME may be NAME@ADDRESS, or a node's full name. PATTERN: 'web_*', 'web_?@db*', 'mynode@*'.\n"
+        "  MACHINE: local, HOST, HOST:PORT, [ADDRESS]:PORT. TIME: 13:30, '2026-11-21 13:30', -2h,\n"
         "  yesterday, @1795266600. T: seconds, 500ms, 2min.\n"
         "\n"
         "Options\n"
@@ -81,7 +87,8 @@ static const char help[] =
         "  --version       the version\n"
         "\n"
         "Exit status: 0 done, 1 no (degraded, not registered, refused), 2 wrong usage, 3 rollcalld\n"
-        "cannot be reached, 4 the time is over, or the output could not be written.\n";
+        "cannot be reached, 4 the time is over, or the output could not be written, 5 some machines\n"
+        "could not be asked.\n";
 
 static RollcallExit complain_command(const char *word) {
         char names[256] = "";

@@ -58,3 +58,8 @@ def node_keys():
 
 def tenure_keys():
     return node_keys() + keys_of_man_page("print an array of registrations")
+
+
+def found_keys():
+    """Those of its own come first."""
+    return keys_of_man_page("prints an array of nodes that were found") + node_keys()

@@ -363,7 +363,7 @@ def test_on_a_terminal_the_table_fits_its_width(daemon):
         primary, secondary = pty.openpty()
         with os.fdopen(primary, "rb", buffering=0) as reader:
             subprocess.run(["sh", "-c", 'stty cols 80; exec "$0" "$@"', built("rollcall"), "--control", str(daemon.control), "names"],
-                           stdin=secondary, stdout=secondary, stderr=secondary, env=clean_environment(), timeout=20, check=True)
+                           stdin=secondary, stdout=secondary, stderr=secondary, env=clean_environment({"TERM": "dumb"}), timeout=20, check=True)
             os.close(secondary)
             text = reader.read(65536).decode()
     lines = text.splitlines()

@@ -219,7 +219,7 @@ def test_a_daemon_that_hangs_from_the_start_is_told(directory):
 @pytest.mark.parametrize("args", [
     ["wait"], ["wait", "a", "b"], ["wait", "a", "--state", "alive"], ["wait", "a", "--state", ""], ["wait", "a", "--state", "up,"],
     ["wait", "--free", "a", "--state", "up"], ["wait", "a", "--timeout", "long"], ["wait", "a", "--timeout", "-1"], ["watch", "a", "--prefix", "b"],
-    ["watch", "a", "b"], ["wait", "a", "--utc"],
+    ["wait", "a", "--utc"],
 ], ids=" ".join)
 def test_wrong_usage_is_one_line_and_status_2(args):
     assert told(rollcall("--control", "/nonexistent", *args))[0] == 2

@@ -4,6 +4,7 @@
     with FakeControl(path, HEAD + record(67, field(16, b"a")) + END) as server:    the same to everybody
     with FakeControl(path, None) as server:                                        nothing, and stays open
     with FakeControl(path, script) as server:                                      script(connection, request)
+    with FakeControl(("127.0.0.2", port), b"") as server:                          over TCP: closes without a byte
 """
 
 import contextlib
@@ -65,10 +66,13 @@ class FakeControl:
     """`requests` are what came first on each connection, `times` when (time.monotonic())."""
 
     def __init__(self, path, answer):
-        self.path, self.answer, self.requests, self.times = str(path), answer, [], []
-        self.listener = socket.socket(socket.AF_UNIX)
+        self.is_tcp = isinstance(path, tuple)
+        self.path, self.answer, self.requests, self.times = path if self.is_tcp else str(path), answer, [], []
+        self.listener = socket.socket(socket.AF_INET if self.is_tcp else socket.AF_UNIX)
+        if self.is_tcp:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(self.path)
-        self.listener.listen()
+        self.listener.listen(100)
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -88,6 +92,11 @@ class FakeControl:
             self.answer(connection, self.requests[-1])
         else:
             connection.sendall(self.answer)
+
+    @property
+    def machine(self):
+        """As --at takes it."""
+        return "%s:%d" % self.path
 
     def __enter__(self):
         self.thread.start()
