@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rollcall check`: goes the way that a node goes to connect to another one, step by step, up to where the cookie would be
- * needed. Knows names and addresses; the port mapper is checkup_mapper.c's, the node checkup_peer.c's.
+/* `rollcall check`: goes the way that a node goes to connect to another one, step by step, up to where the cookie would
+ * be needed. Knows names and addresses; the port mapper is checkup_mapper.c's, the node checkup_peer.c's.
  *
  * The trap: Erlang takes the first IPv4 address that a name has, and no other one. That others work does not help it. */
 
@@ -41,14 +41,17 @@ void checkup_explain_connect(Report *report, int error) {
         switch (-error) {
         case ETIMEDOUT:
                 report_detail(report, "no answer at all");
-                report_cause(report, "a firewall on the way drops packets to this port, or no machine has this address");
+                report_cause(report,
+                             "a firewall on the way drops packets to this port, or no machine has this address");
                 report_cure(report, "allow TCP to this port, from machine to machine in both directions");
                 return;
         case EHOSTUNREACH:
         case ENETUNREACH:
                 report_detail(report, "%s", strerror(-error));
                 report_cause(report, "there is no way from here to this address, or a firewall says so");
-                report_cure(report, "look at the addresses above: is this the right one, seen from here? (ip route get ADDRESS)");
+                report_cure(
+                        report,
+                        "look at the addresses above: is this the right one, seen from here? (ip route get ADDRESS)");
                 return;
         case EACCES:
         case EPERM:
@@ -64,7 +67,8 @@ void checkup_explain_connect(Report *report, int error) {
 
 static void checkup_name(Checkup *checkup) {
         report_begin(&checkup->report, "name", "name");
-        report_detail(&checkup->report, "%s@%s is a %s name%s", checkup->name, checkup->host, checkup->is_long ? "long" : "short",
+        report_detail(&checkup->report, "%s@%s is a %s name%s", checkup->name, checkup->host,
+                      checkup->is_long ? "long" : "short",
                       checkup->is_host_given ? "" : " (the host part was not given: this machine's)");
         report_detail(&checkup->report, "only nodes with %s names (started with %s) connect to it",
                       checkup->is_long ? "long" : "short", checkup->is_long ? "-name" : "-sname");
@@ -137,10 +141,11 @@ static void checkup_resolution(Checkup *checkup) {
         report_detail(&checkup->report, "%s has no address: %s", checkup->host,
                       is_late ? "the resolver does not answer" : resolution_error_to_string(r));
         report_cause(&checkup->report, is_late ? "the DNS servers of /etc/resolv.conf cannot be reached"
-                                             : "neither DNS nor /etc/hosts of this machine knows that name");
-        report_cure(&checkup->report, checkup->is_long ? "an entry in DNS, or in /etc/hosts of each machine"
-                                                   : "an entry in /etc/hosts of each machine, or a search domain in "
-                                                     "/etc/resolv.conf");
+                                               : "neither DNS nor /etc/hosts of this machine knows that name");
+        report_cure(&checkup->report, checkup->is_long
+                                              ? "an entry in DNS, or in /etc/hosts of each machine"
+                                              : "an entry in /etc/hosts of each machine, or a search domain in "
+                                                "/etc/resolv.conf");
         report_fail(&checkup->report);
 }
 

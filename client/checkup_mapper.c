@@ -60,9 +60,11 @@ static int ask_extension(Checkup *checkup, int fd) {
 
 static void explain_refused(Checkup *checkup) {
         report_detail(&checkup->report, "nobody listens on port %u of %s", checkup->port, checkup->address);
-        report_cause(&checkup->report, "no port mapper runs there, or it listens on other addresses or another port only");
-        report_cure(&checkup->report, "start it (a node starts one unless it has -start_epmd false; here: systemctl start "
-                                    "epmd.socket); ERL_EPMD_PORT has to be the same everywhere");
+        report_cause(&checkup->report,
+                     "no port mapper runs there, or it listens on other addresses or another port only");
+        report_cure(&checkup->report,
+                    "start it (a node starts one unless it has -start_epmd false; here: systemctl start "
+                    "epmd.socket); ERL_EPMD_PORT has to be the same everywhere");
 }
 
 /* Whether another address would have answered: Erlang does not try it. */
@@ -72,7 +74,8 @@ static void try_others(Checkup *checkup) {
                 char text[ADDRESS_TEXT_MAX];
                 Address address;
 
-                if (i == checkup->chosen || probe_connect(&checkup->addresses[i], checkup_step_deadline(checkup), &fd) < 0 ||
+                if (i == checkup->chosen ||
+                    probe_connect(&checkup->addresses[i], checkup_step_deadline(checkup), &fd) < 0 ||
                     address_from_sockaddr(&checkup->addresses[i].sa, &address, NULL) < 0)
                         continue;
                 report_cause(&checkup->report, "%s answers on that port, but Erlang tries %s only",
@@ -114,7 +117,7 @@ void checkup_port_mapper(Checkup *checkup) {
         report_detail(&checkup->report, "port %u of %s accepts connections, but %s", checkup->port, checkup->address,
                       r == -ETIMEDOUT ? "says nothing" : "what is said there is no port mapper's");
         report_cause(&checkup->report, r == -ETIMEDOUT ? "the port mapper hangs, or another program has its port"
-                                                     : "another program has the port");
+                                                       : "another program has the port");
         report_cure(&checkup->report, "look who it is: ss -ltnp 'sport = :%u'", checkup->port);
         report_fail(&checkup->report);
 }
@@ -185,8 +188,7 @@ static void tell_similar(Checkup *checkup) {
                               NAMES_BYTES_MAX);
         if (n_answer <= 0 || stock_read_names(answer, (size_t)n_answer, &names) < 0)
                 return;
-        while (n_told < SIMILAR_MAX &&
-               record_parse(names.data + position, names.n_data - position, &n, &record) == 1) {
+        while (n_told < SIMILAR_MAX && record_parse(names.data + position, names.n_data - position, &n, &record) == 1) {
                 ControlField name;
 
                 position += n;
@@ -218,7 +220,8 @@ static void tell_former(Checkup *checkup) {
         size_t position = 0;
         Record record;
 
-        if (!checkup->is_rollcall || !probe_is_own(&checkup->addresses[checkup->chosen]) || ask_why(checkup, &answer) < 0)
+        if (!checkup->is_rollcall || !probe_is_own(&checkup->addresses[checkup->chosen]) ||
+            ask_why(checkup, &answer) < 0)
                 return;
         while (answer_next_record(&answer, &position, &record)) {
                 _cleanup_(freep) char *who = NULL, *how = NULL;
@@ -230,8 +233,8 @@ static void tell_former(Checkup *checkup) {
                 row_read(&record, &row);
                 who = sentence_who(&row);
                 how = sentence_how(&row);
-                report_detail(&checkup->report, "until %s it was %s; %s", text_time_plain(row.numbers[ROW_UNTIL_USEC], when),
-                              who ? who : "", how ? how : "");
+                report_detail(&checkup->report, "until %s it was %s; %s",
+                              text_time_plain(row.numbers[ROW_UNTIL_USEC], when), who ? who : "", how ? how : "");
         }
 }
 
@@ -239,8 +242,9 @@ static void explain_unregistered(Checkup *checkup) {
         report_detail(&checkup->report, "no node %s is registered there", checkup->name);
         tell_former(checkup);
         tell_similar(checkup);
-        report_cause(&checkup->report, "it does not run, or registered with another port mapper (ERL_EPMD_PORT, another "
-                                     "machine, a container), or with none (-epmd_module, -erl_epmd_port)");
+        report_cause(&checkup->report,
+                     "it does not run, or registered with another port mapper (ERL_EPMD_PORT, another "
+                     "machine, a container), or with none (-epmd_module, -erl_epmd_port)");
         report_cure(&checkup->report, "start it, and see who is registered: rollcall find --at %s", checkup->host);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rollcall check`, the node itself: connects to its port, says a name, hears the node's, and hangs up before the cookie
- * is asked for. An Erlang node neither logs this nor counts us as connected.
+/* `rollcall check`, the node itself: connects to its port, says a name, hears the node's, and hangs up before the
+ * cookie is asked for. An Erlang node neither logs this nor counts us as connected.
  *
- * The trap: a name stays in the other node as an atom for ever. We have a thousand of them for each machine, not one for
- * each process. */
+ * The trap: a name stays in the other node as an atom for ever. We have a thousand of them for each machine, not one
+ * for each process. */
 
 #include "checkup_private.h"
 
@@ -30,16 +30,18 @@ static void explain_no_connection(Checkup *checkup, int error) {
         report_detail(&checkup->report, "%s port %u", checkup->address, checkup->node_port);
         if (error == -ECONNREFUSED) {
                 report_detail(&checkup->report, "nobody listens there");
-                report_cause(&checkup->report, "the node listens on another address only (inet_dist_use_interface), its "
-                                             "port is not passed on (a container), or it has just ended");
+                report_cause(&checkup->report,
+                             "the node listens on another address only (inet_dist_use_interface), its "
+                             "port is not passed on (a container), or it has just ended");
                 report_cure(&checkup->report, "compare with what it is bound to: ss -ltnp 'sport = :%u' on its machine",
                             checkup->node_port);
                 return;
         }
         checkup_explain_connect(&checkup->report, error);
         if (error == -ETIMEDOUT)
-                report_cure(&checkup->report, "a node takes any free port: give it a range (-kernel inet_dist_listen_min "
-                                            "9100 inet_dist_listen_max 9110), and open that");
+                report_cure(&checkup->report,
+                            "a node takes any free port: give it a range (-kernel inet_dist_listen_min "
+                            "9100 inet_dist_listen_max 9110), and open that");
 }
 
 void checkup_connection(Checkup *checkup) {
@@ -128,7 +130,8 @@ static bool speaks_tls(Checkup *checkup) {
         HandshakePeer peer;
         int n;
 
-        if (connect_to_node(checkup, &fd) < 0 || probe_send(fd, handshake_client_hello, handshake_client_hello_bytes) < 0)
+        if (connect_to_node(checkup, &fd) < 0 ||
+            probe_send(fd, handshake_client_hello, handshake_client_hello_bytes) < 0)
                 return false;
         n = probe_read(fd, answer, sizeof(answer), checkup_step_deadline(checkup));
         return n >= 2 && handshake_read(answer, (size_t)n, &peer) == HANDSHAKE_TLS;
@@ -143,13 +146,14 @@ static bool is_long(const char *name) {
 }
 
 static void explain_other_name(Checkup *checkup, const char *name) {
-        report_cause(&checkup->report, "a node is reached by its own full name only, even if another one leads to the same "
-                                     "place");
+        report_cause(&checkup->report,
+                     "a node is reached by its own full name only, even if another one leads to the same "
+                     "place");
         if (is_long(name) != checkup->is_long)
                 report_cause(&checkup->report, "its name is a %s one, and nodes with %s names do not connect to it",
                              is_long(name) ? "long" : "short", is_long(name) ? "short" : "long");
-        report_cure(&checkup->report, "connect to '%s', or start it with %s %s@%s", name, checkup->is_long ? "-name" : "-sname",
-                    checkup->name, checkup->host);
+        report_cure(&checkup->report, "connect to '%s', or start it with %s %s@%s", name,
+                    checkup->is_long ? "-name" : "-sname", checkup->name, checkup->host);
 }
 
 static void on_name(Checkup *checkup, const char *name) {
@@ -170,7 +174,8 @@ static void on_challenge(Checkup *checkup) {
         checkup->has_peer = true;
         report_detail(&checkup->report, "it calls itself %s", checkup->peer.name);
         if (release)
-                report_detail(&checkup->report, "OTP %u or later, flags %#llx", release, (unsigned long long)checkup->peer.flags);
+                report_detail(&checkup->report, "OTP %u or later, flags %#llx", release,
+                              (unsigned long long)checkup->peer.flags);
         else
                 report_detail(&checkup->report, "older than OTP 23, or no Erlang node, flags %#llx",
                               (unsigned long long)checkup->peer.flags);
@@ -183,8 +188,9 @@ static void on_tls(Checkup *checkup) {
         char name[HANDSHAKE_NAME_MAX + 1];
 
         checkup->is_tls = true;
-        report_detail(&checkup->report, "it speaks TLS: only nodes with -proto_dist inet_tls and certificates that both "
-                                      "accept connect to it; what it calls itself cannot be heard");
+        report_detail(&checkup->report,
+                      "it speaks TLS: only nodes with -proto_dist inet_tls and certificates that both "
+                      "accept connect to it; what it calls itself cannot be heard");
         if (!host) {
                 report_ok(&checkup->report);
                 return;
@@ -205,9 +211,10 @@ static void fail(Checkup *checkup, const char *detail, const char *cause, const 
 static void on_refusal(Checkup *checkup) {
         report_detail(&checkup->report, "it refuses: %s", checkup->peer.status);
         if (strcmp(checkup->peer.status, "not_allowed") == 0) {
-                report_cause(&checkup->report, "its net_kernel:allow/1 lists the nodes that may connect, and a name of ours is "
-                                             "not among them; or it is of another release and demands what this program "
-                                             "does not know");
+                report_cause(&checkup->report,
+                             "its net_kernel:allow/1 lists the nodes that may connect, and a name of ours is "
+                             "not among them; or it is of another release and demands what this program "
+                             "does not know");
                 report_cure(&checkup->report, "net_kernel:allow(['NODE']) on it, or none at all");
         }
         report_fail(&checkup->report);
@@ -229,8 +236,8 @@ static void on_answer(Checkup *checkup, HandshakeAnswer answer) {
         case HANDSHAKE_MORE:
                 break;
         }
-        fail(checkup, "what it answers is not Erlang's distribution protocol", "another program has the node's port by now",
-             NULL);
+        fail(checkup, "what it answers is not Erlang's distribution protocol",
+             "another program has the node's port by now", NULL);
 }
 
 void checkup_handshake(Checkup *checkup) {
@@ -248,11 +255,13 @@ void checkup_handshake(Checkup *checkup) {
                         return;
                 }
                 fail(checkup, "it accepts the connection and closes it without a word",
-                     "no Erlang node, or one that is about to end, or something in between that cannot reach it (a proxy)",
+                     "no Erlang node, or one that is about to end, or something in between that cannot reach it (a "
+                     "proxy)",
                      NULL);
                 return;
         case OUTCOME_BROKEN:
-                fail(checkup, "it breaks off in the middle of its answer", "the node ends, or this is no Erlang node", NULL);
+                fail(checkup, "it breaks off in the middle of its answer", "the node ends, or this is no Erlang node",
+                     NULL);
                 return;
         case OUTCOME_SILENT:
                 fail(checkup, "it accepts the connection and says nothing",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Knows which part of a choice the daemon makes, and which is made here: the host part, since the daemon mostly does not
- * know it, and all of it where a stock epmd has listed everything.
+/* Knows which part of a choice the daemon makes, and which is made here: the host part, since the daemon mostly does
+ * not know it, and all of it where a stock epmd has listed everything.
  *
  * The trap: an unknown host part is a guess. A pattern that names one of those that mean the machine fits; what then is
  * shown is that guess, and said to be one. */

@@ -45,6 +45,6 @@ void choice_done(Choice *choice);
 /* Fields of a request: what the daemon can select by itself. */
 void choice_put(ControlBuffer *request, const Choice *choice);
 
-/* True if the node is wanted, by its name and host part. Where it has told none, `row->assumed_host` is what is taken for
- * it: one of `hosts`, or the address at which it listens; it borrows from them. */
+/* True if the node is wanted, by its name and host part. Where it has told none, `row->assumed_host` is what is taken
+ * for it: one of `hosts`, or the address at which it listens; it borrows from them. */
 bool choice_fits_name(const Choice *choice, Row *row, const MachineHosts *hosts);

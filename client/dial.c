@@ -86,8 +86,7 @@ static void try_next(Dial *dial) {
 
         dial->next_usec = now_usec(CLOCK_MONOTONIC) + STAGGER_USEC;
         dial->fds[i] = socket(address->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (dial->fds[i] < 0 ||
-            (connect(dial->fds[i], &address->sa, sizeof(*address)) < 0 && errno != EINPROGRESS))
+        if (dial->fds[i] < 0 || (connect(dial->fds[i], &address->sa, sizeof(*address)) < 0 && errno != EINPROGRESS))
                 fail(dial, i, errno);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rollcall find`: knows what one wants to see of nodes on several machines, and that a list is not the whole truth where
- * a machine has not answered. How they are asked is crowd.c's. */
+/* `rollcall find`: knows what one wants to see of nodes on several machines, and that a list is not the whole truth
+ * where a machine has not answered. How they are asked is crowd.c's. */
 
 #include "find.h"
 

@@ -36,13 +36,13 @@
 #define FLAG_ALIAS (UINT64_C(1) << 35)
 #define FLAG_MANDATORY_25_DIGEST (UINT64_C(1) << 36)
 
-#define FLAGS_OLD                                                                                                    \
-        (FLAG_EXTENDED_REFERENCES | FLAG_DIST_MONITOR | FLAG_FUN_TAGS | FLAG_DIST_MONITOR_NAME | FLAG_NEW_FUN_TAGS | \
-         FLAG_EXTENDED_PIDS_PORTS | FLAG_EXPORT_PTR_TAG | FLAG_BIT_BINARIES | FLAG_NEW_FLOATS | FLAG_UNICODE_IO |    \
+#define FLAGS_OLD                                                                                                      \
+        (FLAG_EXTENDED_REFERENCES | FLAG_DIST_MONITOR | FLAG_FUN_TAGS | FLAG_DIST_MONITOR_NAME | FLAG_NEW_FUN_TAGS |   \
+         FLAG_EXTENDED_PIDS_PORTS | FLAG_EXPORT_PTR_TAG | FLAG_BIT_BINARIES | FLAG_NEW_FLOATS | FLAG_UNICODE_IO |      \
          FLAG_SMALL_ATOM_TAGS | FLAG_UTF8_ATOMS | FLAG_MAP_TAG | FLAG_BIG_CREATION)
-#define FLAGS_NEW                                                                                                     \
-        (FLAGS_OLD | FLAG_EXIT_PAYLOAD | FLAG_FRAGMENTS | FLAG_HANDSHAKE_23 | FLAG_UNLINK_ID | FLAG_SPAWN | FLAG_V4_NC | \
-         FLAG_ALIAS | FLAG_MANDATORY_25_DIGEST)
+#define FLAGS_NEW                                                                                                      \
+        (FLAGS_OLD | FLAG_EXIT_PAYLOAD | FLAG_FRAGMENTS | FLAG_HANDSHAKE_23 | FLAG_UNLINK_ID | FLAG_SPAWN |            \
+         FLAG_V4_NC | FLAG_ALIAS | FLAG_MANDATORY_25_DIGEST)
 
 #define VERSION_OLD 5
 #define CREATION 4 /* any that a node may have */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Knows the ways to ask a machine. This one: by its control socket, else by its port on loopback. Another one: by its
- * port. Whoever closes there without a byte is a stock epmd, and is asked for NAMES. Does not know what is done with the
- * answers.
+ * port. Whoever closes there without a byte is a stock epmd, and is asked for NAMES. Does not know what is done with
+ * the answers.
  *
  *                  LINE_CONNECTING_CONTROL --.
  *                             | no access     >--> LINE_READING
@@ -15,8 +15,6 @@
 #include "line.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -24,16 +22,12 @@
 #include "ask.h"
 #include "place.h"
 #include "stock.h"
-#include "text.h"
 #include "util.h"
 
-#define PATIENCE_USEC (ASK_PATIENCE_SEC * USEC_PER_SEC) /* of a watch: until all there is has been told */
-#define CONTROL_RETRY_USEC (50 * USEC_PER_MSEC)         /* while the backlog is full */
+#define CONTROL_RETRY_USEC (50 * USEC_PER_MSEC) /* while the backlog is full */
 #define PAUSE_USEC USEC_PER_SEC
 #define PAUSE_DOUBLINGS_MAX 5 /* 32 s */
-#define HEARTBEAT_MSEC 15000
-#define DEAD_USEC (3 * HEARTBEAT_MSEC * USEC_PER_MSEC)
-#define STOCK_POLLS_MAX 12 /* after which it may be a rollcalld by now */
+#define STOCK_POLLS_MAX 12    /* after which it may be a rollcalld by now */
 #define READ_BYTES 65536
 
 /* Beside the LineEvents: the state has changed, look again. */
@@ -129,7 +123,7 @@ static void put_request(const Line *line, ControlBuffer *request) {
                 control_put_u64(request, CONTROL_TAG_REVISION, line->revision);
         }
         if (is_watch && !line->is_control)
-                control_put_u32(request, CONTROL_TAG_HEARTBEAT, HEARTBEAT_MSEC);
+                control_put_u32(request, CONTROL_TAG_HEARTBEAT, LINE_HEARTBEAT_MSEC);
         control_put_request_end(request);
 }
 
@@ -151,7 +145,8 @@ static int send_request(Line *line) {
 
 static int dial(Line *line, LineState state) {
         line->state = state;
-        return dial_begin(&line->dial, line->machine->host, line->machine->port) < 0 ? (int)fail_for_memory(line) : AGAIN;
+        return dial_begin(&line->dial, line->machine->host, line->machine->port) < 0 ? (int)fail_for_memory(line)
+                                                                                     : AGAIN;
 }
 
 /* The control socket is not for us, or not there: the port is. */
@@ -227,7 +222,7 @@ static int step_connecting(Line *line) {
 static int begin(Line *line) {
         line->begun_usec = now_usec(CLOCK_MONOTONIC);
         line->until_usec = line->begun_usec +
-                           (line->manner->purpose == LINE_WATCH ? PATIENCE_USEC : line->manner->timeout_usec);
+                           (line->manner->purpose == LINE_WATCH ? LINE_PATIENCE_USEC : line->manner->timeout_usec);
         line->next_usec = 0;
         if (line->is_stock && line->n_polls < STOCK_POLLS_MAX) {
                 line->n_polls++;
@@ -428,8 +423,8 @@ static uint64_t silence_until(const Line *line) {
         if (line->state != LINE_READING || line->manner->purpose == LINE_FIND)
                 return line->until_usec;
         if (!line->is_synced_once)
-                return line->heard_usec + PATIENCE_USEC;
-        return line->is_control ? USEC_INFINITE : line->heard_usec + DEAD_USEC;
+                return line->heard_usec + LINE_PATIENCE_USEC;
+        return line->is_control ? USEC_INFINITE : line->heard_usec + LINE_DEAD_USEC;
 }
 
 static bool is_dead(const Line *line, uint64_t now) {
@@ -495,67 +490,4 @@ size_t line_poll(const Line *line, struct pollfd items[static LINE_FDS_MAX], uin
         }
         items[0] = (struct pollfd){ .fd = line->connection.fd, .events = POLLIN };
         return 1;
-}
-
-/* --- in words --------------------------------------------------------------------------------- */
-
-PRINTF_LIKE(1, 2) static char *format(const char *format, ...) {
-        va_list arguments;
-        char *text;
-
-        va_start(arguments, format);
-        if (vasprintf(&text, format, arguments) < 0)
-                text = NULL;
-        va_end(arguments);
-        return text;
-}
-
-static char *silence_in_words(const Line *line) {
-        uint64_t patience = line->manner->purpose == LINE_FIND ? line->manner->timeout_usec : PATIENCE_USEC;
-        double seconds = (double)patience / (double)USEC_PER_SEC;
-
-        if (line->failed_in == LINE_CONNECTING_CONTROL)
-                return strdup(ask_open_in_words(-EAGAIN));
-        if (line->failed_in == LINE_READING && line->manner->purpose == LINE_WATCH && line->is_synced_once)
-                return format("nothing was heard of it for %u s", (unsigned)(DEAD_USEC / USEC_PER_SEC));
-        if (line->failed_in == LINE_READING || line->failed_in == LINE_READING_STOCK)
-                return format("%s has not answered within %g s", line->is_control ? "rollcalld" : "it", seconds);
-        if (line->failed_resolving)
-                return format("its addresses could not be found within %g s", seconds);
-        return format("port %u could not be connected to within %g s: is it up, and does no firewall drop this?",
-                      line->machine->port, seconds);
-}
-
-static char *unconnected_in_words(const Line *line) {
-        if (line->error == -ECONNREFUSED)
-                return format("nobody listens on port %u: does a port mapper run there?", line->machine->port);
-        return format("port %u cannot be connected to: %s", line->machine->port, strerror(-line->error));
-}
-
-char *line_failure_in_words(const Line *line) {
-        switch (line->failure) {
-        case LINE_FINE:
-                break;
-        case LINE_NOWHERE:
-                return format("there is no control socket at %s, and nobody listens on port %u: is rollcalld running?",
-                              line->tried ? line->tried : "the usual places", line->machine->port);
-        case LINE_UNOPENED:
-                return strdup(ask_open_in_words(line->error));
-        case LINE_UNRESOLVED:
-                return format("it has no address: %s", resolution_error_to_string(line->error));
-        case LINE_UNCONNECTED:
-                return unconnected_in_words(line);
-        case LINE_SILENT:
-                return silence_in_words(line);
-        case LINE_BROKEN:
-                if (line->error == -ENODATA && line->is_synced_once)
-                        return strdup("the connection was lost");
-                return strdup(ask_read_in_words(line->failed_answering, line->error));
-        case LINE_CLOSED:
-                return format("port %u is closed without a word, whatever is asked: no port mapper, or one that lists "
-                              "names to nobody here", line->machine->port);
-        case LINE_REFUSED:
-                return strdup(line->refusal_text ? line->refusal_text : "");
-        }
-        return strdup("nothing is wrong");
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ask.h"
 #include "choice.h"
 #include "connection.h"
 #include "core/control.h"
@@ -14,6 +15,11 @@
 #include "machine.h"
 
 #define LINE_FDS_MAX DIAL_FDS_MAX
+/* Of a watch: how long it may be silent before all there is has been told, and another machine's afterwards; that one
+ * gives a sign of life so often. */
+#define LINE_PATIENCE_USEC (ASK_PATIENCE_SEC * USEC_PER_SEC)
+#define LINE_HEARTBEAT_MSEC 15000
+#define LINE_DEAD_USEC (3 * LINE_HEARTBEAT_MSEC * USEC_PER_MSEC)
 /* A stock epmd that is watched is asked that often. */
 #define LINE_STOCK_POLL_SEC 5
 

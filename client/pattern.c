@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Knows what a user means who writes a pattern of nodes. What `*`, `?` and `[...]` mean is the daemon's (core/glob): the
- * two never differ on a name. */
+/* Knows what a user means who writes a pattern of nodes. What `*`, `?` and `[...]` mean is the daemon's (core/glob):
+ * the two never differ on a name. */
 
 #include "pattern.h"
 

@@ -94,8 +94,7 @@ static const struct {
 };
 
 static void print_sentence(const char *label, const char *sentence) {
-        _cleanup_(freep) char *clean =
-                sentence ? text_for_people((const uint8_t *)sentence, strlen(sentence)) : NULL;
+        _cleanup_(freep) char *clean = sentence ? text_for_people((const uint8_t *)sentence, strlen(sentence)) : NULL;
 
         if (clean)
                 printf("%s%s\n", label, clean);

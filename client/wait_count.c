@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rollcall wait --count N PATTERN`: knows how many nodes there are on all machines together. How machines are asked, and
- * asked again, is line.c's.
+/* `rollcall wait --count N PATTERN`: knows how many nodes there are on all machines together. How machines are asked,
+ * and asked again, is line.c's.
  *
  * The trap: of a machine whose connection was lost nothing is known, whatever was known before; its nodes do not count
  * until it has told all of them again. */
@@ -109,7 +109,8 @@ static bool is_anybody_there(const Gatherer *gatherer) {
 static RollcallExit tell_time_over(const Gatherer *gatherer) {
         size_t n = count(gatherer);
 
-        complaint_print("the time is over, and of %zu nodes %zu %s there", gatherer->n_wanted, n, n == 1 ? "is" : "are");
+        complaint_print("the time is over, and of %zu nodes %zu %s there", gatherer->n_wanted, n,
+                        n == 1 ? "is" : "are");
         return is_anybody_there(gatherer) ? ROLLCALL_EXIT_GAVE_UP : ROLLCALL_EXIT_UNREACHABLE;
 }
 

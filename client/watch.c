@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rollcall watch`: knows how changes are shown, one line each, and what is said of a machine that is away. How machines
- * are asked, and asked again, is line.c's.
+/* `rollcall watch`: knows how changes are shown, one line each, and what is said of a machine that is away. How
+ * machines are asked, and asked again, is line.c's.
  *
- * The trap: one NAME, as it was from the beginning, is a node in whatever state, hidden or not, and what stands behind its
- * @ may be the address at which it listens (target.h). A pattern is about nodes that one would connect to. */
+ * The trap: one NAME, as it was from the beginning, is a node in whatever state, hidden or not, and what stands behind
+ * its @ may be the address at which it listens (target.h). A pattern is about nodes that one would connect to. */
 
 #include "watch.h"
 
@@ -189,7 +189,8 @@ static RollcallExit on_failure(Watcher *watcher, const Line *line) {
 static void tell_of_machine(const Line *line, Said *said) {
         if (line->is_stock && !said->is_stock)
                 complaint_print("%s: not a rollcalld, but another epmd: only names and ports are known of its nodes, "
-                                "and every %d s what has changed", line_place(line), LINE_STOCK_POLL_SEC);
+                                "and every %d s what has changed",
+                                line_place(line), LINE_STOCK_POLL_SEC);
         said->is_stock = line->is_stock;
         if (said->is_away && line->is_synced) {
                 complaint_print("%s: answers again", line_place(line));
