@@ -258,7 +258,7 @@ def test_a_refusal_is_told(directory, error, status):
 def test_what_cannot_be_a_name_is_wrong_usage(name):
     name = name.decode(errors="surrogateescape") if isinstance(name, bytes) else name
     for command in ("why", "release", "wait", "ready", "history", "watch"):
-        assert told(rollcall(command, "--", name, "--control", "/nonexistent"))[0] == 2
+        assert told(rollcall("--control", "/nonexistent", command, "--", name))[0] == 2
         assert told(rollcall("--control", "/nonexistent", command, name))[0] == 2
 
 
