@@ -6,9 +6,20 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "output.h"
 #include "util.h"
+
+/* A thousand machines need more descriptors than a shell gives; select(), for which it is careful, is not used. */
+static void allow_descriptors(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+                limit.rlim_cur = limit.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &limit);
+        }
+}
 
 RollcallExit crowd_init(Crowd *crowd, const Options *options, const LineManner *manner) {
         RollcallExit status;
@@ -22,6 +33,7 @@ RollcallExit crowd_init(Crowd *crowd, const Options *options, const LineManner *
         crowd->items = calloc(crowd->machines.n_machines * LINE_FDS_MAX, sizeof(*crowd->items));
         if (!crowd->lines || !crowd->hosts || !crowd->items)
                 return output_out_of_memory();
+        allow_descriptors();
         for (; crowd->n_lines < crowd->machines.n_machines; crowd->n_lines++) {
                 const Machine *machine = &crowd->machines.machines[crowd->n_lines];
 
