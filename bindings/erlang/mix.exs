@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-# So that a mix project can take it as a path dependency, without rebar3: {:rollcall, path: "bindings/erlang"}.
+
+# For users of mix, which builds an Erlang application without rebar3 then. What it says of the application is said in
+# src/rollcall.app.src alone.
 defmodule Rollcall.MixProject do
   use Mix.Project
 
-  {:ok, [{:application, :rollcall, properties}]} = :file.consult(Path.join(__DIR__, "src/rollcall.app.src"))
-  @properties properties
-
   def project do
+    {_, description} = app()
+
     [
       app: :rollcall,
-      version: to_string(@properties[:vsn]),
-      description: to_string(@properties[:description]),
+      version: List.to_string(description[:vsn]),
+      description: List.to_string(description[:description]),
       language: :erlang,
-      erlc_options: [:debug_info],
-      deps: []
+      deps: [],
+      package: [licenses: ["Apache-2.0"], files: ["src", "mix.exs"]]
     ]
   end
 
   def application do
-    [mod: @properties[:mod], registered: @properties[:registered], env: @properties[:env]]
+    {applications, description} = app()
+    Keyword.take(description, [:mod, :env, :registered]) ++ [extra_applications: applications]
+  end
+
+  defp app do
+    {:ok, [{:application, :rollcall, description}]} = :file.consult(Path.join(__DIR__, "src/rollcall.app.src"))
+    {description[:applications] -- [:kernel, :stdlib], description}
   end
 end

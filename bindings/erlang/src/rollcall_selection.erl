@@ -7,7 +7,7 @@
 %% @private
 -module(rollcall_selection).
 
--export([parse/1, parse/2, fields/1, wants_state/2, matches/2, glob/2, is_helper/1]).
+-export([parse/1, parse/2, fields/1, wants_state/2, matches/2, glob/2, is_pattern/1, is_helper/1]).
 -export_type([parsed/0]).
 
 -type parsed() :: #{names := [binary()], prefixes := [binary()], patterns := [binary()], exclude := [binary()],
@@ -123,16 +123,15 @@ catch_text(Text) ->
 
 %% The port mapper knows what stands before the @, and nothing behind it.
 name_part(Pattern) ->
-    case binary:match(Pattern, <<"@">>) of
-        nomatch -> Pattern;
-        _ -> throw({bad, {pattern, Pattern}})
+    case Pattern =/= <<>> andalso binary:match(Pattern, <<"@">>) =:= nomatch andalso is_pattern(Pattern) of
+        true -> Pattern;
+        false -> throw({bad, {pattern, Pattern}})
     end.
 
 %% A name and a prefix are found without looking at every node.
 put_pattern(Pattern, #{names := Names, prefixes := Prefixes, patterns := Patterns} = Parsed) ->
     Literal = byte_size(name_part(Pattern)) - 1,
     case [At || {At, _} <- binary:matches(Pattern, [<<"*">>, <<"?">>, <<"[">>, <<"\\">>])] of
-        [] when Literal < 0 -> throw({bad, {pattern, Pattern}});
         [] -> Parsed#{names := Names ++ [Pattern]};
         [Literal] when Literal > 0 ->
             case Pattern of
@@ -190,6 +189,18 @@ is_helper(Name) ->
 
 %% --- shell patterns -----------------------------------------------------------------------------------
 
+%% @doc True if it is a pattern to the daemon, too.
+-spec is_pattern(binary()) -> boolean().
+is_pattern(<<>>) -> true;
+is_pattern(<<"\\">>) -> false;
+is_pattern(<<"\\", _, Rest/binary>>) -> is_pattern(Rest);
+is_pattern(<<"[", Class/binary>>) ->
+    case class(Class) of
+        {ok, _, _, Rest} -> is_pattern(Rest);
+        error -> false
+    end;
+is_pattern(<<_, Rest/binary>>) -> is_pattern(Rest).
+
 %% @doc True if the pattern matches the whole name. Takes at most the product of their lengths.
 -spec glob(binary(), binary()) -> boolean().
 glob(Pattern, Name) ->
@@ -218,19 +229,18 @@ one(<<"[", Class/binary>>, <<Byte, Name/binary>>) ->
                 Negated -> false;
                 _ -> {true, Pattern, Name}
             end;
-        error when Byte =:= $[ -> {true, Class, Name};
         error -> false
     end;
 one(<<"\\", Byte, Pattern/binary>>, <<Byte, Name/binary>>) ->
     {true, Pattern, Name};
-one(<<"\\", _, _/binary>>, _) ->
+one(<<Special, _/binary>>, _) when Special =:= $\\; Special =:= $[ ->
     false;
 one(<<Byte, Pattern/binary>>, <<Byte, Name/binary>>) ->
     {true, Pattern, Name};
 one(_, _) ->
     false.
 
-%% What stands between [ and ]: a ] in the first place stands for itself.
+%% What stands behind [, up to its ], which is itself where it stands first.
 class(<<C, Class/binary>>) when C =:= $!; C =:= $^ -> class(Class, true, first, []);
 class(Class) -> class(Class, false, first, []).
 
@@ -238,19 +248,34 @@ class(<<"]", Pattern/binary>>, Negated, rest, Items) ->
     {ok, Negated, Items, Pattern};
 class(<<"[:", Rest/binary>>, Negated, _, Items) ->
     case binary:split(Rest, <<":]">>) of
-        [Word, Class] -> class(Class, Negated, rest, [{word, Word} | Items]);
+        [Word, Class] ->
+            case is_of(Word, $a) of
+                unknown -> error;
+                _ -> class(Class, Negated, rest, [{word, Word} | Items])
+            end;
         _ -> error
     end;
+class(<<"[", C, _/binary>>, _, _, _) when C =:= $.; C =:= $= ->
+    error;
 class(<<"\\", Byte, Class/binary>>, Negated, _, Items) ->
     range(Byte, Class, Negated, Items);
+class(<<"\\">>, _, _, _) ->
+    error;
 class(<<Byte, Class/binary>>, Negated, _, Items) ->
     range(Byte, Class, Negated, Items);
 class(<<>>, _, _, _) ->
     error.
 
-range(From, <<"-", To, Class/binary>>, Negated, Items) when To =/= $], To =/= $\\ ->
-    class(Class, Negated, rest, [{From, To} | Items]);
+%% A minus that stands last is itself.
+range(Byte, <<"-]", _/binary>> = Class, Negated, Items) ->
+    class(Class, Negated, rest, [{Byte, Byte} | Items]);
+range(_, <<"-[", _/binary>>, _, _) ->
+    error;
+range(_, <<"-\\">>, _, _) ->
+    error;
 range(From, <<"-\\", To, Class/binary>>, Negated, Items) ->
+    class(Class, Negated, rest, [{From, To} | Items]);
+range(From, <<"-", To, Class/binary>>, Negated, Items) ->
     class(Class, Negated, rest, [{From, To} | Items]);
 range(Byte, Class, Negated, Items) ->
     class(Class, Negated, rest, [{Byte, Byte} | Items]).
@@ -270,4 +295,4 @@ is_of(<<"print">>, B) -> B >= 32 andalso B < 127;
 is_of(<<"graph">>, B) -> B > 32 andalso B < 127;
 is_of(<<"cntrl">>, B) -> B < 32 orelse B =:= 127;
 is_of(<<"punct">>, B) -> is_of(<<"graph">>, B) andalso not is_of(<<"alnum">>, B);
-is_of(_, _) -> false.
+is_of(_, _) -> unknown.
