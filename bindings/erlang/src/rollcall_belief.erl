@@ -152,7 +152,8 @@ snapshot(Epoch, Changes, Now, #belief{epoch = Before} = Belief) ->
     There = lists:foldl(fun(Change, Acc) -> lay(Change, Acc, Belief) end, #{}, Changes),
     case Epoch of
         Before -> continuous(There, Belief);
-        _ -> broken(There, Now, Belief#belief{epoch = Epoch})
+        %% Whoever was missing before has to come back to this one now.
+        _ -> broken(There, Now, Belief#belief{epoch = Epoch, missing = #{}})
     end.
 
 lay({gone, Key, _}, There, _) ->

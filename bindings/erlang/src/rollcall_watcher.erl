@@ -67,8 +67,8 @@ handle_info(attempt, #state{socket = undefined} = State) ->
     {noreply, attempt(State)};
 handle_info({silence, Socket}, #state{socket = Socket} = State) ->
     {noreply, look_at_silence(State)};
-handle_info({timeout, Timer, expire}, #state{expiry = Timer, belief = Belief} = State) ->
-    {noreply, believe(rollcall_belief:expire(now_ms(), Belief), State#state{expiry = undefined})};
+handle_info({timeout, Timer, expire}, #state{expiry = Timer} = State) ->
+    {noreply, expire(State#state{expiry = undefined})};
 handle_info({'DOWN', _, process, Owner, _}, #state{owner = Owner} = State) ->
     {stop, normal, State};
 handle_info(_, State) ->
@@ -198,6 +198,12 @@ refused(Word, #state{failures = N} = State) ->
 believe({Events, Belief}, #state{owner = Owner, ref = Ref} = State) ->
     _ = [Owner ! {rollcall, Ref, Event} || Event <- Events],
     await_expiry(State#state{belief = Belief}).
+
+%% While nothing is heard nobody can have come back: then it is looked again after the next SYNCED.
+expire(#state{socket = undefined, empty = Empty} = State) when Empty < 2 ->
+    State;
+expire(#state{belief = Belief} = State) ->
+    believe(rollcall_belief:expire(now_ms(), Belief), State).
 
 await_expiry(#state{belief = Belief, expiry = Timer} = State) ->
     _ = Timer =/= undefined andalso erlang:cancel_timer(Timer),
