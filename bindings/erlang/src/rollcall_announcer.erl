@@ -25,10 +25,13 @@
 -type said() :: #{announced := undefined | ready | draining, meta := #{binary() => binary()}}.
 
 -record(state, {said :: said(),
-                %% grows with everything that is said; what is on its way; what has arrived
+                %% what of it was said since the daemon has taken what was said before
+                fresh = #{} :: map(),
+                %% grows with everything that is said
                 version = 0 :: non_neg_integer(),
                 node :: undefined | node(),
-                worker :: undefined | {pid(), reference(), non_neg_integer()},
+                %% what is on its way, and its version
+                worker :: undefined | {pid(), reference(), non_neg_integer(), map()},
                 %% the registration that has been told, and what is known of it now
                 told :: undefined | rollcall:info(),
                 record :: undefined | rollcall:info(),
@@ -129,15 +132,13 @@ init([]) ->
            end,
     {ok, named(#state{said = Said})}.
 
-handle_call({say, More}, From, #state{said = Said, version = Version, waiting = Waiting} = State) ->
-    Meta = maps:merge(maps:get(meta, Said), maps:get(meta, More, #{})),
-    case map_size(Meta) of
-        N when N > 32 ->
+handle_call({say, More}, From, #state{said = Said, fresh = Fresh, version = Version, waiting = Waiting} = State) ->
+    case add(Said, More) of
+        #{meta := Meta} when map_size(Meta) > 32 ->
             {reply, {error, {bad_meta, too_many}}, State};
-        _ ->
-            New = maps:merge(Said, More#{meta => Meta}),
+        New ->
             rollcall_sup:put_said(New),
-            Next = look(State#state{said = New, version = Version + 1}),
+            Next = look(State#state{said = New, fresh = add(Fresh, More), version = Version + 1}),
             case node() of
                 nonode@nohost -> {reply, {error, not_distributed}, Next};
                 _ -> {noreply, announce(Next#state{waiting = [{Version + 1, From} | Waiting]})}
@@ -161,8 +162,8 @@ handle_info({nodeup, Node}, State) when Node =:= node() ->
     {noreply, named(State)};
 handle_info({nodedown, Node}, #state{node = Node} = State) ->
     {noreply, nameless(State)};
-handle_info({'DOWN', Monitor, process, Pid, Result}, #state{worker = {Pid, Monitor, Version}} = State) ->
-    {noreply, answered(Result, Version, State#state{worker = undefined})};
+handle_info({'DOWN', Monitor, process, Pid, Result}, #state{worker = {Pid, Monitor, Version, Sent}} = State) ->
+    {noreply, answered(Result, Version, Sent, State#state{worker = undefined})};
 handle_info({'DOWN', _, process, Pid, _}, #state{subscribers = Subscribers} = State) ->
     {noreply, State#state{subscribers = maps:remove(Pid, Subscribers)}};
 handle_info({rollcall, Ref, Event}, #state{watch = {_, Ref}} = State) ->
@@ -175,9 +176,14 @@ handle_info(_, State) ->
     {noreply, State}.
 
 terminate(_, #state{worker = Worker, watch = Watch}) ->
-    _ = [exit(Pid, kill) || {Pid, _, _} <- [Worker]],
+    _ = [exit(Pid, kill) || {Pid, _, _, _} <- [Worker]],
     _ = [exit(Pid, kill) || {Pid, _} <- [Watch]],
     ok.
+
+%% What was said, and then more.
+add(Said, More) ->
+    Meta = maps:merge(maps:get(meta, Said, #{}), maps:get(meta, More, #{})),
+    maps:merge(Said, More#{meta => Meta}).
 
 %% --- the node's name -----------------------------------------------------------------------------------
 
@@ -211,7 +217,8 @@ name_and_host(Node) ->
 
 watch_own(#state{node = Node} = State) ->
     {Name, _} = name_and_host(Node),
-    {ok, Selection} = rollcall_selection:parse(#{hidden => true, states => any, settle => 0, poll => 30000}),
+    Poll = application:get_env(rollcall, poll, 5000),
+    {ok, Selection} = rollcall_selection:parse(#{hidden => true, states => any, settle => 0, poll => Poll}),
     Ref = make_ref(),
     {ok, Pid} = rollcall_watcher:start_link(self(), Ref, Selection#{names := [Name]}),
     State#state{watch = {Pid, Ref}}.
@@ -268,16 +275,23 @@ look(#state{said = #{announced := Announced}, record = Record, ready = Before, s
 
 %% --- telling -------------------------------------------------------------------------------------------
 
+%% All of it to a registration that knows nothing of it; else only what is new: the rest may have been changed by an
+%% operator since.
 announce(#state{node = undefined} = State) ->
     State;
-announce(#state{worker = undefined, node = Node, said = Said, version = Version, retry = Retry} = State) ->
+announce(#state{worker = undefined, node = Node, said = Said, fresh = Fresh, version = Version, told = Told,
+                record = Record, retry = Retry} = State) ->
     _ = Retry =/= undefined andalso erlang:cancel_timer(Retry),
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({told, tell(Node, Said)}) end),
-    State#state{worker = {Pid, Monitor, Version}, retry = undefined};
+    Sent = case Told =/= undefined andalso (Record =:= undefined orelse is_told(Record, State)) of
+               true -> Fresh;
+               false -> Said
+           end,
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({told, tell(Node, Sent)}) end),
+    State#state{worker = {Pid, Monitor, Version, Sent}, retry = undefined, fresh = #{}};
 announce(State) ->
     State.
 
-answered({told, {ok, Info}}, Version, #state{complained = Complained, record = Record} = State) ->
+answered({told, {ok, Info}}, Version, _, #state{complained = Complained, record = Record} = State) ->
     _ = Complained =/= undefined andalso ?LOG_INFO("Rollcall has taken the announcement of this node."),
     Newest = newest(Record, Info),
     Next = reply(ok, Version, look(State#state{told = Info, record = Newest, failures = 0, complained = undefined})),
@@ -285,15 +299,20 @@ answered({told, {ok, Info}}, Version, #state{complained = Complained, record = R
         #state{version = Version} when Newest =:= Info -> Next;
         _ -> announce(Next)
     end;
-answered({told, {error, Reason}}, Version, State) ->
-    refused(Reason, Version, State);
-answered(Crash, Version, State) ->
-    refused({stopped, Crash}, Version, State).
+answered(Result, Version, Sent, #state{fresh = Fresh} = State) ->
+    Reason = case Result of
+                 {told, {error, Said}} -> Said;
+                 Crash -> {stopped, Crash}
+             end,
+    refused(Reason, Version, State#state{fresh = add(Sent, Fresh)}).
 
 %% We may have registered anew while the announcement was under way.
 newest(#{since := Seen} = Record, #{since := Told}) when Seen > Told -> Record;
 newest(_, Info) -> Info.
 
+%% To try again would help nobody: it has no place for that, and logs it. Our watch tells when another has come.
+refused(no_extension, Version, State) ->
+    reply({error, no_extension}, Version, State);
 refused(Reason, Version, #state{failures = N} = State) ->
     Delay = min(?DELAY_MAX, ?DELAY_FIRST bsl min(N, 10)),
     Timer = erlang:start_timer(Delay div 2 + rand:uniform(Delay), self(), announce),
@@ -307,10 +326,8 @@ reply(Result, Version, #state{waiting = Waiting} = State) ->
 %% Once for each reason, and not where it is to be expected.
 complain(Reason, #state{complained = Reason} = State) ->
     State;
-complain(Reason, #state{failures = N} = State) when N < 3, Reason =/= denied ->
+complain(Reason, #state{failures = N} = State) when N < 4, Reason =/= denied ->
     State;
-complain(Reason, State) when Reason =:= no_extension ->
-    State#state{complained = Reason};
 complain(Reason, State) ->
     ?LOG_NOTICE("The announcement of this node was not taken by Rollcall (~0p); it is tried again.", [Reason]),
     State#state{complained = Reason}.
@@ -346,8 +363,9 @@ find_ours(Name) ->
             error
     end.
 
-requests(Host, #{announced := Announced, meta := Meta}) ->
-    [First | More] = lists:reverse(portions(lists:sort(maps:to_list(Meta)), [[]], 0)),
+requests(Host, Said) ->
+    Announced = maps:get(announced, Said, undefined),
+    [First | More] = lists:reverse(portions(lists:sort(maps:to_list(maps:get(meta, Said, #{}))), [[]], 0)),
     Last = [{announced, atom_to_binary(Announced, utf8)} || Announced =/= undefined],
     Fields = [[{host, Host} | First] | More],
     lists:droplast(Fields) ++ [lists:last(Fields) ++ Last].

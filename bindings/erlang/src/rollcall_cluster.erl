@@ -210,7 +210,7 @@ move(up, _, _, State) ->
     State.
 
 lost(Node, #target{infos = Infos} = Target, Why, #state{targets = Targets} = State) when map_size(Infos) =:= 0 ->
-    cancel(Target),
+    _ = cancel(Target),
     prune(Node, Why, State#state{targets = maps:remove(Node, Targets)});
 lost(Node, Target, _, State) ->
     consider(Node, Target, State).
@@ -234,7 +234,8 @@ went(Node, #state{connected = Connected, targets = Targets} = State) ->
     Next = State#state{connected = maps:remove(Node, Connected)},
     case Targets of
         #{Node := #target{failures = N} = Target} ->
-            Failures = case now_ms() - maps:get(Node, Connected, 0) > ?LASTING of
+            Now = now_ms(),
+            Failures = case Now - maps:get(Node, Connected, Now) > ?LASTING of
                            true -> 1;
                            false -> N + 1
                        end,

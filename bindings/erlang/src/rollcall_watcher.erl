@@ -17,8 +17,8 @@
 -define(DELAY_FIRST, 150).
 -define(DELAY_MAX, 30000).
 -define(HEARTBEAT_MIN, 1000).
-%% How often stock epmd is looked at for whether it still is one. It logs what it does not know.
--define(PROBE, 30000).
+%% After so many polls stock epmd is looked at for whether it still is one: it logs what it does not know.
+-define(POLLS_PER_PROBE, 12).
 
 -record(state, {owner :: pid(),
                 ref :: reference(),
@@ -27,9 +27,10 @@
                 socket :: undefined | gen_tcp:socket(),
                 stream = rollcall_wire:new() :: rollcall_wire:stream(),
                 place :: undefined | rollcall_info:place(),
-                heard = 0 :: integer(),
+                %% moments, where 0 has no meaning: this clock may be below it
+                heard :: undefined | integer(),
                 empty = 0 :: non_neg_integer(),
-                probe = 0 :: integer(),
+                probe :: undefined | integer(),
                 failures = 0 :: non_neg_integer(),
                 told = nothing :: nothing | synced | unavailable,
                 expiry :: undefined | reference()}).
@@ -116,18 +117,26 @@ ended(#state{stream = Stream} = State) ->
 without_a_byte(#state{empty = 0} = State) ->
     again(State#state{empty = 1});
 without_a_byte(State) ->
-    ask_names(State#state{empty = 2, probe = now_ms() + spread(?PROBE)}).
+    is_stock(State).
+
+is_stock(#state{selection = #{poll := Poll}} = State) ->
+    ask_names(State#state{empty = 2, probe = now_ms() + spread(?POLLS_PER_PROBE * Poll)}).
 
 ask_names(#state{selection = Selection, belief = Belief} = State) ->
     case rollcall_conn:names(Selection#{timeout := 5000}) of
         {ok, Infos} ->
-            Told = believe(rollcall_belief:names(Infos, now_ms(), Belief), State),
+            {Events, Next} = rollcall_belief:names(Infos, now_ms(), Belief),
+            Told = believe({Events, Next}, State),
             _ = erlang:send_after(spread(maps:get(poll, Selection)), self(), attempt),
-            tell_synced(Told#state{failures = 0});
+            tell_synced(look_again(rollcall_belief:next(Next), Told#state{failures = 0}));
         {error, Reason} ->
             %% Not there now, and another one when it is back, perhaps.
             failed(Reason, State#state{empty = 0})
     end.
+
+%% Somebody is missing: it has been restarted, perhaps as another one.
+look_again(undefined, State) -> State;
+look_again(_, State) -> State#state{probe = now_ms()}.
 
 hang_up(#state{socket = Socket, belief = Belief} = State) ->
     gen_tcp:close(Socket),
@@ -188,7 +197,7 @@ records([Record | More], #state{belief = Belief, place = Place} = State) ->
     records(More, State#state{belief = rollcall_belief:record(Record, Place, Belief)}).
 
 refused(unknown_request, State) ->
-    ask_names(State#state{empty = 2, probe = now_ms() + spread(?PROBE)});
+    is_stock(State);
 refused(too_slow, State) ->
     again(State);
 refused(Word, #state{failures = N} = State) ->

@@ -24,6 +24,9 @@ start_watch(Owner, Ref, Selection) ->
 
 -spec stop_watch(pid()) -> ok.
 stop_watch(Pid) ->
-    try supervisor:terminate_child(?MODULE, Pid), ok
-    catch exit:_ -> ok
+    try
+        _ = supervisor:terminate_child(?MODULE, Pid),
+        ok
+    catch
+        exit:_ -> ok
     end.
