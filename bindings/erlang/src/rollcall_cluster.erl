@@ -20,7 +20,7 @@
 %%   moment. One that cannot be connected to is dialled again, later each time, for as long as it is listed, and so
 %%   is one whose connection has ended.</li>
 %% <li>Nobody is disconnected: whether a node is gone is Erlang's own to find out. With `prune' a node is
-%%   disconnected when its registration has ended.</li>
+%%   disconnected when its registration has ended, by Rollcall's word.</li>
 %% <li>Only names that are about to be dialled become atoms, at most `limit' that were none before; a warning says when
 %%   that is reached.</li>
 %% <li>Nodes of short names and of long names cannot connect to each other; those of the other kind are left alone.</li>
@@ -185,7 +185,7 @@ told({Kind, #{node := Node} = Info}, _, Machine, #state{targets = Targets} = Sta
 told({down, #{node := Node} = Info, Why}, _, Machine, #state{targets = Targets} = State) ->
     case Targets of
         #{Node := #target{infos = Infos} = Target} ->
-            lost(Node, Target#target{infos = maps:remove(key(Machine, Info), Infos)}, Why, State);
+            lost(Node, Target#target{infos = maps:remove(key(Machine, Info), Infos)}, Info, Why, State);
         _ ->
             State
     end;
@@ -203,23 +203,25 @@ key(Machine, #{name := Name, port := Port}) ->
 move(changed, #{node := Node} = Info, Machine, #state{targets = Targets} = State) ->
     Key = key(Machine, Info),
     maps:fold(fun(Other, #target{infos = #{Key := _} = Infos} = Target, Acc) when Other =/= Node ->
-                      lost(Other, Target#target{infos = maps:remove(Key, Infos)}, <<"renamed">>, Acc);
+                      lost(Other, Target#target{infos = maps:remove(Key, Infos)}, Info, <<"renamed">>, Acc);
                  (_, _, Acc) -> Acc
               end, State, Targets);
 move(up, _, _, State) ->
     State.
 
-lost(Node, #target{infos = Infos} = Target, Why, #state{targets = Targets} = State) when map_size(Infos) =:= 0 ->
+lost(Node, #target{infos = Infos} = Target, Info, Why, #state{targets = Targets} = State) when map_size(Infos) =:= 0 ->
     _ = cancel(Target),
-    prune(Node, Why, State#state{targets = maps:remove(Node, Targets)});
-lost(Node, Target, _, State) ->
+    prune(Node, Info, Why, State#state{targets = maps:remove(Node, Targets)});
+lost(Node, Target, _, _, State) ->
     consider(Node, Target, State).
 
-%% Who is draining or only in another state has not ended.
-prune(Node, Why, #state{options = #{prune := Prune}, connected = Connected} = State) ->
+%% Who is draining or only in another state has not ended; that a name is missing in stock epmd's list says little.
+prune(Node, #{source := rollcall}, Why, #state{options = #{prune := true}, connected = Connected} = State) ->
     Lives = [<<"up">>, <<"starting">>, <<"ready">>, <<"stopping">>, <<"awaited">>, <<"renamed">>],
-    _ = Prune andalso maps:is_key(Node, Connected) andalso not lists:member(Why, Lives)
+    _ = maps:is_key(Node, Connected) andalso not lists:member(Why, Lives)
         andalso erlang:disconnect_node(binary_to_existing_atom(Node, utf8)),
+    State;
+prune(_, _, _, State) ->
     State.
 
 came(Node, #state{connected = Connected, targets = Targets} = State) ->
