@@ -15,10 +15,11 @@ import pytest
 from daemon.helpers import closing_all, needs_root
 from lib.control_client import ControlClient
 from lib.daemon import Daemon, StockEpmd, free_port
-from lib.epmd_client import EpmdClient
 from lib.erlang_app import BINDING, app_node, ebin
+from lib.fake_control import END, HEAD, field, u16
+from lib.fake_control import record as fake_record
 from lib.netns import Namespace, join
-from lib.nodes import ErlangNode, NodeFailed
+from lib.nodes import ErlangNode, NodeFailed, listening_on
 from lib.process import clean_environment, die_with_parent, end, wait_for
 
 WATCHER = r"""
@@ -270,6 +271,100 @@ def test_a_watch_ends_with_its_owner_or_when_told(daemon):
         assert names(a, '""') == ["a"]
 
 
+# --- a port mapper in between ---------------------------------------------------------------------
+
+WATCH, FIND, PINS = 6, 9, 14
+
+
+class Relay:
+    """A port mapper in front of another: requests of the control protocol whose kind is in `answers` are answered by it (bytes;
+    None: never), all else is passed on."""
+
+    def __init__(self, daemon, answers):
+        self.port, self.target, self.answers = free_port(), daemon.port, answers
+        self.asked = []  # what was answered by us
+        self.passed = []  # requests of the control protocol that were passed on, and their sockets
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.sockets = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client = self.listener.accept()[0]
+                self.sockets.append(client)
+                threading.Thread(target=self._one, args=(client,), daemon=True).start()
+
+    def _one(self, client):
+        with contextlib.suppress(OSError):
+            data = client.recv(4096)
+            if data[2:6] == b"LRC\x01" and data[6] in self.answers:
+                self.asked.append(data)
+                if self.answers[data[6]] is not None:
+                    client.sendall(self.answers[data[6]])
+                    client.close()
+                return
+            server = socket.create_connection(("127.0.0.1", self.target))
+            self.sockets.append(server)
+            if data[2:6] == b"LRC\x01":
+                self.passed.append((data, client))
+            server.sendall(data)
+            threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
+            self._pass(server, client)
+
+    def _pass(self, one, other):
+        with contextlib.suppress(OSError):
+            while piece := one.recv(65536):
+                other.sendall(piece)
+            other.shutdown(socket.SHUT_WR)
+
+    def cut(self, kind):
+        """Ends what was asked with such a request."""
+        for data, client in self.passed:
+            if data[6] == kind:
+                client.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for sock in (self.listener, *self.sockets):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+
+def answer(*records):
+    return HEAD + b"".join(records) + END
+
+
+def pin_answer(name, port):
+    return answer(fake_record(75, field(16, name), field(18, u16(port))))
+
+
+def test_a_watch_that_is_cut_goes_on_from_where_it_was(daemon):
+    with Relay(daemon, {}) as relay, app_node("a", relay, config={"announce": "false"}) as a, daemon.client.register("web_1", 1):
+        watched = Watched(a, '"web_*"')
+        watched.exactly(up("web_1"), "synced")
+        # our own record is watched as well
+        relay.cut(WATCH)
+        with daemon.client.register("web_2", 1):
+            watched.wait(up("web_2"))
+        watched.wait(down("web_2", "left"))
+        assert watched.events() == [up("web_1"), "synced", up("web_2"), down("web_2", "left")]
+        mine = [data for data, _ in relay.passed if data[6] == WATCH and b"web_" in data]
+        assert len(mine) == 2
+        assert b"\0\x30\0\x08" not in mine[0] and b"\0\x30\0\x08" in mine[1] and b"\0\x4c\0\x08" in mine[1]
+
+
+def test_a_port_mapper_that_says_nothing_is_taken_for_lost(daemon):
+    with Relay(daemon, {WATCH: None}) as relay, app_node("a", relay) as a:
+        watched = Watched(a, "#{heartbeat => 1000}")
+        watched.exactly("{unavailable,timeout}")
+        relay.answers.clear()
+        watched.wait(up("a"), "synced")
+
+
 # --- restarts -------------------------------------------------------------------------------------
 
 
@@ -495,35 +590,28 @@ def test_three_nodes_find_each_other_by_prefix(daemon):
         wait_connected(web[0], "web_2", "web_3")
 
 
-def test_whoever_is_stopping_is_left_alone_and_who_is_not_ready_is_not_dialled(daemon):
+def test_whoever_is_stopping_is_left_alone(daemon):
     with closing_all() as baits:
-        stopping, ready = (Bait(daemon, name) for name in ("web_1", "web_2"))
-        baits += [stopping, ready]
+        stopping, other = (Bait(daemon, name) for name in ("web_1", "web_2"))
+        baits += [stopping, other]
         assert daemon.rollcall("not-ready", "web_1").returncode == 0
-        with clustered("a", daemon, '#{patterns => "web_*", states => any, jitter => 0}') as a, \
-             clustered("b", daemon, '#{patterns => "web_*", states => [ready], jitter => 0}') as b:
-            wait_for(ready.is_dialled, "a to dial who is up")
-            assert not stopping.is_dialled()
-            assert status(a)["web_1"] == "stopping"
-            assert status(b) == {}
-            other = Bait(daemon, "web_3")
-            baits.append(other)
-            other.registration.listener.settimeout(10)
-            other.registration.listener.accept()[0].close()  # that was a
-            assert daemon.rollcall("not-ready", "web_3").returncode == 0
-            wait_for(lambda: status(a).get("web_3") == "stopping", "a to hear of it")
-            assert status(b) == {}
-            with contextlib.suppress(TimeoutError):  # a may have been on its way once more
-                other.registration.listener.settimeout(0.2)
-                other.registration.listener.accept()[0].close()
-            assert not other.is_dialled()
-            b.eval("[erlang:suspend_process(P) || {{rollcall_cluster, _}, P, _, _} <- supervisor:which_children(rollcall_sup)], ok")
-            a.stop()
-            assert not other.is_dialled()
-            b.eval("[erlang:resume_process(P) || {{rollcall_cluster, _}, P, _, _} <- supervisor:which_children(rollcall_sup)], ok")
-            assert daemon.rollcall("ready", "web_3").returncode == 0
-            wait_for(other.is_dialled, "b to dial who is ready")
-            assert not stopping.is_dialled()
+        with clustered("a", daemon, '#{patterns => "web_*", states => any, jitter => 0}') as a:
+            wait_for(other.is_dialled, "the dial to who is not stopping")
+            assert status(a)["web_1"] == "stopping" and not stopping.is_dialled()
+            assert daemon.rollcall("ready", "web_1").returncode == 0
+            wait_for(stopping.is_dialled, "the dial to who is back")
+
+
+def test_who_is_not_ready_is_not_dialled(daemon):
+    with closing_all() as baits:
+        up_only, ready = (Bait(daemon, name) for name in ("web_1", "web_2"))
+        baits += [up_only, ready]
+        assert daemon.rollcall("ready", "web_2").returncode == 0
+        with clustered("a", daemon, '#{patterns => "web_*", states => [ready], jitter => 0}') as a:
+            wait_for(ready.is_dialled, "the dial to who is ready")
+            assert status(a).keys() == {"web_2"} and not up_only.is_dialled()
+            assert daemon.rollcall("ready", "web_1").returncode == 0
+            wait_for(up_only.is_dialled, "the dial to who has become ready")
 
 
 def test_a_node_that_waits_until_it_is_ready_dials_nobody_before(daemon):
@@ -574,6 +662,15 @@ def test_atoms_are_made_of_few_names(daemon):
         assert a.eval(f"lists:sum({exist})") == "2"
 
 
+def test_names_that_no_node_can_have_do_no_harm(daemon):
+    with closing_all() as baits, clustered("a", daemon, '#{patterns => ["x*", "web"], jitter => 0}') as a:
+        baits += [Bait(daemon, name) for name in ("x" * 255, "x@y", "x" + "\u00e9" * 254, "web")]
+        wait_for(baits[-1].is_dialled, "the dial to one that is a node's")
+        told = a.eval("""[{_, Pid, _, _}] = [C || {{rollcall_cluster, _}, _, _, _} = C <- supervisor:which_children(rollcall_sup)],
+                         lists:sort([S || {N, S} <- maps:to_list(rollcall_cluster:status(Pid)), N =/= <<"web@localhost">>])""")
+        assert told == "[bad_name,bad_name,bad_name]"
+
+
 def test_who_has_the_other_kind_of_name_is_left_alone(daemon):
     with closing_all() as baits, clustered("a", daemon, '#{patterns => "web_*", jitter => 0}') as a:
         baits += [Bait(daemon, "web_1"), Bait(daemon, "web_2")]
@@ -599,59 +696,6 @@ def test_the_child_that_says_ready(daemon):
 EPMD = ("-epmd_module", "rollcall_epmd")
 
 
-class Relay:
-    """A port mapper in front of another: what begins as a request for PINS is answered by `pins` (bytes; None: never), all
-    else is passed on."""
-
-    def __init__(self, daemon, pins):
-        self.port, self.target, self.pins, self.asked = free_port(), daemon.port, pins, []
-        self.listener = socket.create_server(("127.0.0.1", self.port))
-        self.sockets = []
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client = self.listener.accept()[0]
-                self.sockets.append(client)
-                threading.Thread(target=self._one, args=(client,), daemon=True).start()
-
-    def _one(self, client):
-        with contextlib.suppress(OSError):
-            data = client.recv(4096)
-            if data[2:7] == b"LRC\x01\x0e":
-                self.asked.append(data)
-                if self.pins is not None:
-                    client.sendall(self.pins)
-                    client.close()
-                return
-            server = socket.create_connection(("127.0.0.1", self.target))
-            self.sockets.append(server)
-            server.sendall(data)
-            threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
-            self._pass(server, client)
-
-    def _pass(self, one, other):
-        with contextlib.suppress(OSError):
-            while piece := one.recv(65536):
-                other.sendall(piece)
-            other.shutdown(socket.SHUT_WR)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for sock in (self.listener, *self.sockets):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-
-def pin_answer(name, port):
-    fields = b"\0\x10" + len(name).to_bytes(2, "big") + name + b"\0\x12\0\2" + port.to_bytes(2, "big")
-    return b"LRC\x01" + (1 + len(fields)).to_bytes(4, "big") + bytes([75]) + fields + b"\0\0\0\x01\x40"
-
-
 @pytest.mark.parametrize("mapper", ["daemon", "stock_epmd"])
 def test_the_epmd_module_does_what_stock_does(mapper, request):
     mapper = request.getfixturevalue(mapper)
@@ -667,20 +711,41 @@ def test_the_epmd_module_does_what_stock_does(mapper, request):
 
 def test_a_pinned_port_is_listened_on(daemon):
     port = free_port()
-    with Relay(daemon, pin_answer(b"a", port)) as relay:
-        with app_node("a", relay, *EPMD, started=False) as a:
-            assert daemon.client.port_please("a").port == port
-            assert relay.asked == [b"\0\x0a" + b"LRC\x01\x0e" + b"\0\x10\0\x01a"]
-            assert a.eval("erlang:system_info(creation) > 0") == "true"
+    if daemon.rollcall("pin", "a", str(port)).returncode == 2:
+        pytest.skip("this daemon knows no pins")
+    with app_node("a", daemon, *EPMD, started=False) as a:
+        assert daemon.client.port_please("a").port == port
+        assert a.eval("erlang:system_info(creation) > 0") == "true"
+
+
+def test_the_port_of_a_pin_is_listened_on(daemon):
+    port = free_port()
+    with Relay(daemon, {PINS: pin_answer(b"a", port)}) as relay, app_node("a", relay, *EPMD, started=False):
+        assert daemon.client.port_please("a").port == port
+        assert relay.asked == [b"\0\x0a" + b"LRC\x01\x0e" + b"\0\x10\0\x01a"]
 
 
 @pytest.mark.parametrize("pins", [None, b"", b"LRC\x01\0\0", pin_answer(b"other", 1)])
 def test_without_a_pin_the_node_listens_as_ever(daemon, pins):
     """None: the port mapper never answers that."""
-    with Relay(daemon, pins) as relay, app_node("a", relay, *EPMD, started=False) as a:
+    with Relay(daemon, {PINS: pins}) as relay, app_node("a", relay, *EPMD, started=False) as a:
         assert len(relay.asked) == 1
         assert daemon.client.port_please("a").port not in (0, 1)
         assert a.eval("node()") == "a@localhost"
+
+
+def test_a_node_of_a_machine_without_a_port_mapper_is_found_by_our_entries(daemon):
+    port = free_port()
+    entry = fake_record(67, field(16, b"far"), field(17, b"up"), field(18, u16(port)), field(19, b"M"), field(25, b"127.0.0.9"),
+                        field(32, b"127.0.0.9"), field(56, b"static"), field(58, b"\x01"))  # fmt: skip
+    nowhere = Daemon()  # not started
+    far = app_node("far@127.0.0.9", nowhere, "-erl_epmd_port", str(port), *listening_on("127.0.0.9"), started=False, long=True)
+    with contextlib.closing(nowhere), Relay(daemon, {FIND: answer(entry), PINS: answer()}) as relay, far:
+        with app_node("near", relay, *EPMD, long=True) as near, app_node("stock", relay, long=True) as stock:
+            assert near.ping(far) == "pong"
+            assert near.ping("far@127.0.0.8") == "pang"
+            assert stock.ping(far) == "pang"
+            assert near.eval("nodes()") == "['far@127.0.0.9']"
 
 
 def test_a_node_whose_epmd_module_is_not_in_the_code_path_does_not_boot(daemon):

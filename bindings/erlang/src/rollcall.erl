@@ -91,7 +91,7 @@
 -type meta() :: #{atom() | binary() | string() => atom() | binary() | string() | integer()}.
 %% At most 32 keys of 1 to 64 of `A-Z a-z 0-9 . _ -', with values of at most 256 bytes without control characters.
 
-%% @doc The nodes that are registered now, in order of name.
+%% @doc The nodes that are registered now, in order of name; this one, too, if it is selected.
 -spec nodes(selection()) -> {ok, [info()]} | {error, reason()}.
 nodes(Selection) ->
     case rollcall_selection:parse(Selection) of
@@ -242,7 +242,8 @@ set_meta(Meta, Timeout) when is_map(Meta) ->
     rollcall_announcer:say(#{meta => Meta}, Timeout).
 
 %% @doc The full name as an atom, to connect to it. <b>An atom is never freed</b>: make them of nodes that you
-%% want to talk to, not of everything that is listed.
+%% want to talk to, not of everything that is listed. `badarg' or `system_limit' of a name that makes none, which no
+%% node has.
 -spec node_atom(info()) -> node().
 node_atom(#{node := Node}) ->
     binary_to_atom(Node, utf8).

@@ -70,6 +70,7 @@ subscribe() ->
             {ok, Monitor}
     end.
 
+%% Before OTP 24 an answer that comes too late stays in the caller's mailbox, as of any call that takes too long.
 call(Request, Timeout, NotThere) ->
     try gen_server:call(?MODULE, Request, Timeout)
     catch
@@ -171,7 +172,10 @@ handle_info({rollcall, Ref, Event}, #state{watch = {_, Ref}} = State) ->
 handle_info({timeout, Timer, announce}, #state{retry = Timer} = State) ->
     {noreply, announce(State#state{retry = undefined})};
 handle_info({'EXIT', Pid, _}, #state{watch = {Pid, _}} = State) ->
-    {noreply, watch_own(State#state{watch = undefined})};
+    _ = erlang:send_after(1000, self(), watch_again),
+    {noreply, State#state{watch = undefined}};
+handle_info(watch_again, #state{watch = undefined, node = Node} = State) when Node =/= undefined ->
+    {noreply, watch_own(State)};
 handle_info(_, State) ->
     {noreply, State}.
 

@@ -57,9 +57,9 @@
 %% `limit' (1000). `parallel' (8): how many are dialled at once. `name': the child's id, where there are several.
 %% What `rollcall:selection()' has for watches (`settle', ...) is taken, too.
 
--type status() :: own | connected | waiting | dialling | stopping | other_kind | too_many | not_ready.
-%% `own': this node itself. `waiting': it will be dialled. `stopping', `other_kind' (of short or of long names, where we
-%% are not), `too_many' (`limit'), `not_ready' (this node is not): it is not dialled.
+-type status() :: own | connected | waiting | dialling | stopping | bad_name | other_kind | too_many | not_ready.
+%% `own': this node itself. `waiting': it will be dialled. `stopping', `bad_name' (that no node can have), `other_kind' (of
+%% short or of long names, where we are not), `too_many' (`limit'), `not_ready' (this node is not): it is not dialled.
 
 %% A connection that ends sooner is taken for one that failed.
 -define(LASTING, 10000).
@@ -274,22 +274,26 @@ status_of(Node, #target{infos = Infos}, #state{connected = Connected, ready = Re
         IsDialled -> dialling;
         not Ready; node() =:= nonode@nohost -> not_ready;
         true ->
-            case {lists:any(fun(#{state := S}) -> S =:= stopping end, maps:values(Infos)), is_our_kind(Node)} of
-                {true, _} -> stopping;
-                {_, false} -> other_kind;
-                _ when Made >= Limit ->
+            IsStopping = lists:any(fun(#{state := S}) -> S =:= stopping end, maps:values(Infos)),
+            case kind(Node) =:= kind(Own) of
+                _ when IsStopping -> stopping;
+                false -> case kind(Node) of none -> bad_name; _ -> other_kind end;
+                true when Made < Limit -> waiting;
+                true ->
                     case existing(Node) of
                         {ok, _} -> waiting;
                         error -> too_many
-                    end;
-                _ -> waiting
+                    end
             end
     end.
 
-is_our_kind(Node) ->
-    case {binary:split(Node, <<"@">>), binary:split(binary(node()), <<"@">>)} of
-        {[_, Theirs], [_, Ours]} -> rollcall_info:kind_of_host(Theirs) =:= rollcall_info:kind_of_host(Ours);
-        _ -> false
+%% Anybody may register a name that makes no atom, or no node's.
+kind(Node) ->
+    case {binary:split(Node, <<"@">>, [global]), unicode:characters_to_list(Node)} of
+        {[Name, Host], Text} when Name =/= <<>>, Host =/= <<>>, is_list(Text), length(Text) =< 255 ->
+            rollcall_info:kind_of_host(Host);
+        _ ->
+            none
     end.
 
 schedule(Node, #target{timer = undefined, failures = Failures} = Target, Options) ->
@@ -359,7 +363,7 @@ atom(Node, #state{made = Made, options = #{limit := Limit}} = State) ->
 
 existing(Node) ->
     try {ok, binary_to_existing_atom(Node, utf8)}
-    catch error:badarg -> error
+    catch error:_ -> error
     end.
 
 binary(Node) ->
