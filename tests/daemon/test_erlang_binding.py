@@ -15,7 +15,7 @@ import pytest
 from daemon.helpers import closing_all, needs_root
 from lib.control_client import ControlClient
 from lib.daemon import Daemon, StockEpmd, free_port
-from lib.erlang_app import BINDING, app_node, ebin
+from lib.erlang_app import BINDING, AppNode, app_node, ebin
 from lib.fake_control import END, HEAD, field, u16
 from lib.fake_control import record as fake_record
 from lib.netns import Namespace, join
@@ -574,7 +574,7 @@ def test_three_nodes_find_each_other_by_prefix(daemon):
     options = '#{patterns => "web_*", jitter => 50, retry => {50, 500}}'
     with contextlib.ExitStack() as stack:
         for name in ("db", "rabbitmqcli-1-web_1"):
-            stack.enter_context(ErlangNode(name, epmd_port=daemon.port))
+            stack.enter_context(AppNode(name, epmd_port=daemon.port))
         web = [stack.enter_context(clustered(f"web_{i}", daemon, options)) for i in (1, 2, 3)]
         wait_connected(web[0], "web_2", "web_3")
         wait_connected(web[1], "web_1", "web_3")
@@ -636,7 +636,7 @@ def test_two_real_nodes_that_want_ready_ones(daemon):
 def test_nobody_is_disconnected_unless_it_was_asked_for(daemon):
     plain, pruning = '#{patterns => "web", jitter => 0}', '#{patterns => "web", jitter => 0, prune => true}'
     # Not of one mesh, else they would connect each other.
-    with ErlangNode("web", epmd_port=daemon.port) as web, clustered("a", daemon, plain, env={"ERL_FLAGS": "-connect_all false"}) as a, \
+    with AppNode("web", epmd_port=daemon.port) as web, clustered("a", daemon, plain, env={"ERL_FLAGS": "-connect_all false"}) as a, \
          clustered("b", daemon, pruning, env={"ERL_FLAGS": "-connect_all false"}) as b:
         wait_connected(a, "web")
         wait_connected(b, "web")

@@ -31,11 +31,20 @@ def ebin():
     return str(target)
 
 
+class AppNode(ErlangNode):
+    """One that is not stopped in the end, which takes a second, but halts."""
+
+    def close(self):
+        if self.process:
+            self._hang_up()
+        super().close()
+
+
 def app_node(name, daemon, *args, started=True, config=None, **options):
-    """An ErlangNode under `daemon` (anything with a port). config: {key: Erlang term} of the application."""
+    """An AppNode under `daemon` (anything with a port). config: {key: Erlang term} of the application."""
     flags = ["-pa", ebin()]
     for key, term in (config or {}).items():
         flags += ["-rollcall", key, term]
     if started:
         flags += ["-eval", "{ok, _} = application:ensure_all_started(rollcall)."]
-    return ErlangNode(name, *flags, *args, epmd_port=daemon.port, **options)
+    return AppNode(name, *flags, *args, epmd_port=daemon.port, **options)
