@@ -186,6 +186,17 @@ def test_an_operators_word_counts(daemon):
         wait_announced(daemon, "a", STATE="stopping")
 
 
+def test_where_there_is_ipv6_alone():
+    with Daemon(host="::1") as daemon:
+        with app_node("a@::1", daemon, "-proto_dist", "inet6_tcp", long=True) as a, daemon.client.register("b", 1):
+            wait_announced(daemon, "a", HOST="::1", NAME_KIND="long")
+            assert names(a, '""', "node") == [("a", "a@::1"), ("b", "b@::1")]
+            assert names(a, '#{machine => "::1"}') == ["a", "b"]
+        # whose distribution is of IPv4 asks 127.0.0.1 first
+        argv = ["erl", "-noinput", "-pa", ebin(), "-eval", '{ok, []} = rollcall:nodes("c"), halt(0).']
+        assert subprocess.run(argv, env=clean_environment({"ERL_EPMD_PORT": daemon.port}), timeout=30).returncode == 0
+
+
 # --- asking ---------------------------------------------------------------------------------------
 
 

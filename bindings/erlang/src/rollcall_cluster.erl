@@ -63,6 +63,7 @@
 
 %% A connection that ends sooner is taken for one that failed.
 -define(LASTING, 10000).
+-define(OF_SELECTIONS, [patterns, exclude, states, hidden, heartbeat, settle, poll]).
 
 -record(target, {infos = #{} :: #{term() => rollcall:info()},
                  status = waiting :: status(),
@@ -101,7 +102,8 @@ init(Options) ->
     Defaults = #{machines => [local], grace => 0, jitter => 500, retry => {1000, 60000}, wait_until_ready => false,
                  prune => false, limit => 1000, parallel => 8},
     All = maps:merge(Defaults, Options),
-    case [Bad || M <- maps:get(machines, All), {error, Bad} <- [rollcall_selection:parse(selection(M, All))]] of
+    case [{bad_option, Option} || {_, Value} = Option <- maps:to_list(All), not is_option(Option, Value)]
+         ++ bad_selections(All) of
         [] ->
             process_flag(trap_exit, true),
             ok = net_kernel:monitor_nodes(true, [{node_type, all}]),
@@ -112,8 +114,25 @@ init(Options) ->
             {stop, Bad}
     end.
 
+%% A key that is misspelt would select more than was meant.
+is_option({name, _}, _) -> true;
+is_option({machines, _}, Machines) -> is_list(Machines);
+is_option({Time, _}, N) when Time =:= grace; Time =:= jitter; Time =:= limit -> is_integer(N) andalso N >= 0;
+is_option({parallel, _}, N) -> is_integer(N) andalso N > 0;
+is_option({retry, _}, {First, Longest}) -> is_integer(First) andalso First > 0 andalso is_integer(Longest) andalso Longest > 0;
+is_option({Switch, _}, Value) when Switch =:= wait_until_ready; Switch =:= prune -> is_boolean(Value);
+is_option({Key, _}, _) -> lists:member(Key, ?OF_SELECTIONS).
+
+bad_selections(#{machines := Machines} = Options) when is_list(Machines) ->
+    [Bad || M <- Machines, {error, Bad} <- [check(rollcall_selection:parse(selection(M, Options)))]];
+bad_selections(_) ->
+    [].
+
+check({ok, Parsed}) -> rollcall_wire:request(watch, rollcall_selection:fields(Parsed));
+check(Error) -> Error.
+
 selection(Machine, Options) ->
-    Given = maps:with([patterns, exclude, states, hidden, heartbeat, settle, poll], Options),
+    Given = maps:with(?OF_SELECTIONS, Options),
     case Machine of
         {Where, Port} when not is_integer(Where) -> Given#{machine => Where, port => Port};
         Where -> Given#{machine => Where}
@@ -181,7 +200,12 @@ watch(Machine, #state{options = Options, watches = Watches} = State) ->
 
 told({Kind, #{node := Node} = Info}, _, Machine, #state{targets = Targets} = State) when Kind =:= up; Kind =:= changed ->
     #target{infos = Infos} = Target = maps:get(Node, Targets, #target{}),
-    consider(Node, Target#target{infos = Infos#{key(Machine, Info) => Info}}, move(Kind, Info, Machine, State));
+    Key = key(Machine, Info),
+    Moved = case Kind =:= changed andalso not maps:is_key(Key, Infos) of
+                true -> move(Key, Info, State);
+                false -> State
+            end,
+    consider(Node, Target#target{infos = Infos#{Key => Info}}, Moved);
 told({down, #{node := Node} = Info, Why}, _, Machine, #state{targets = Targets} = State) ->
     case Targets of
         #{Node := #target{infos = Infos} = Target} ->
@@ -192,7 +216,10 @@ told({down, #{node := Node} = Info, Why}, _, Machine, #state{targets = Targets} 
 told({unavailable, {stopped, _}}, Ref, Machine, #state{watches = Watches} = State) ->
     _ = erlang:send_after(1000, self(), {watch, Machine}),
     State#state{watches = maps:remove(Ref, Watches)};
-told(_, _, _, State) ->
+told({unavailable, Reason}, _, Machine, State) ->
+    ?LOG_NOTICE("rollcall_cluster: the port mapper of ~0p does not tell its nodes (~0p); it is asked again.", [Machine, Reason]),
+    State;
+told(synced, _, _, State) ->
     State.
 
 %% A registration's address may become known late, its port does not change.
@@ -200,14 +227,11 @@ key(Machine, #{name := Name, port := Port}) ->
     {Machine, Name, Port}.
 
 %% A node that tells its host part has another full name than was thought.
-move(changed, #{node := Node} = Info, Machine, #state{targets = Targets} = State) ->
-    Key = key(Machine, Info),
-    maps:fold(fun(Other, #target{infos = #{Key := _} = Infos} = Target, Acc) when Other =/= Node ->
+move(Key, Info, #state{targets = Targets} = State) ->
+    maps:fold(fun(Other, #target{infos = #{Key := _} = Infos} = Target, Acc) ->
                       lost(Other, Target#target{infos = maps:remove(Key, Infos)}, Info, <<"renamed">>, Acc);
                  (_, _, Acc) -> Acc
-              end, State, Targets);
-move(up, _, _, State) ->
-    State.
+              end, State, Targets).
 
 lost(Node, #target{infos = Infos} = Target, Info, Why, #state{targets = Targets} = State) when map_size(Infos) =:= 0 ->
     _ = cancel(Target),
