@@ -32,7 +32,7 @@
                 node :: undefined | node(),
                 %% what is on its way, and its version
                 worker :: undefined | {pid(), reference(), non_neg_integer(), map()},
-                %% the registration that has been told, and what is known of it now
+                %% the registration that has been told, as the answer had it; what our watch says of it, where it can
                 told :: undefined | rollcall:info(),
                 record :: undefined | rollcall:info(),
                 watch :: undefined | {pid(), reference()},
@@ -203,12 +203,14 @@ named(#state{node = Before} = State) ->
             end
     end.
 
-nameless(#state{watch = Watch, retry = Retry, waiting = Waiting} = State) ->
+nameless(#state{watch = Watch, worker = Worker, retry = Retry, waiting = Waiting} = State) ->
     _ = [begin unlink(Pid), exit(Pid, kill) end || {Pid, _} <- [Watch]],
+    _ = [begin demonitor(Monitor, [flush]), exit(Pid, kill) end || {Pid, Monitor, _, _} <- [Worker]],
     _ = Retry =/= undefined andalso erlang:cancel_timer(Retry),
     _ = [gen_server:reply(From, {error, not_distributed}) || {_, From} <- Waiting],
-    look(State#state{node = undefined, watch = undefined, retry = undefined, waiting = [], told = undefined,
-                     record = undefined, failures = 0}).
+    %% A node of another name is told everything of.
+    look(State#state{node = undefined, watch = undefined, worker = undefined, retry = undefined, waiting = [],
+                     told = undefined, record = undefined, fresh = #{}, failures = 0}).
 
 is_anything_to_say(#state{said = #{announced := Announced, meta := Meta}}) ->
     application:get_env(rollcall, announce, true) orelse Announced =/= undefined orelse Meta =/= #{}.
@@ -266,8 +268,9 @@ is_told(_, _) ->
     false.
 
 %% Whether we are ready by what we have said, or by our unit's word; whoever wants to know is told.
-look(#state{said = #{announced := Announced}, record = Record, ready = Before, subscribers = Subscribers} = State) ->
-    Ready = case {Announced, Record} of
+look(#state{said = #{announced := Announced}, record = Record, told = Told, ready = Before,
+            subscribers = Subscribers} = State) ->
+    Ready = case {Announced, case Record of undefined -> Told; _ -> Record end} of
                 {draining, _} -> false;
                 {_, #{state := stopping}} -> false;
                 {ready, _} -> true;
@@ -297,11 +300,15 @@ announce(State) ->
 
 answered({told, {ok, Info}}, Version, _, #state{complained = Complained, record = Record} = State) ->
     _ = Complained =/= undefined andalso ?LOG_INFO("Rollcall has taken the announcement of this node."),
-    Newest = newest(Record, Info),
-    Next = reply(ok, Version, look(State#state{told = Info, record = Newest, failures = 0, complained = undefined})),
+    Next = reply(ok, Version, look(State#state{told = Info, failures = 0, complained = undefined})),
     case Next of
-        #state{version = Version} when Newest =:= Info -> Next;
-        _ -> announce(Next)
+        #state{version = Version} ->
+            case is_newer(Record, Info) of
+                true -> announce(Next);
+                false -> Next
+            end;
+        _ ->
+            announce(Next)
     end;
 answered(Result, Version, Sent, #state{fresh = Fresh} = State) ->
     Reason = case Result of
@@ -311,8 +318,8 @@ answered(Result, Version, Sent, #state{fresh = Fresh} = State) ->
     refused(Reason, Version, State#state{fresh = add(Sent, Fresh)}).
 
 %% We may have registered anew while the announcement was under way.
-newest(#{since := Seen} = Record, #{since := Told}) when Seen > Told -> Record;
-newest(_, Info) -> Info.
+is_newer(undefined, _) -> false;
+is_newer(#{since := Seen}, #{since := Told}) -> Seen > Told.
 
 %% To try again would help nobody: it has no place for that, and logs it. Our watch tells when another has come.
 refused(no_extension, Version, State) ->
