@@ -253,12 +253,15 @@ is_ours(#{creation := Creation} = Info, _) ->
 %% The daemon, or another that came after it, has another idea of our creation: a node keeps that of its first
 %% registration. That we listen there is proof enough.
 is_our_port(#{port := Port}) ->
-    try gen_server:call(erl_epmd, client_info_req, 1000) of
-        {ok, {r4, _, Port}} -> true;
-        _ -> false
-    catch
-        exit:_ -> false
-    end.
+    lists:any(fun(Socket) -> is_listening(Socket, Port) end, erlang:ports()).
+
+%% Asked of the sockets, since erl_epmd, which knows, is not made to be asked.
+is_listening(Socket, Port) ->
+    erlang:port_info(Socket, name) =:= {name, "tcp_inet"}
+        andalso case inet:sockname(Socket) of
+                    {ok, {_, Port}} -> inet:peername(Socket) =:= {error, enotconn};
+                    _ -> false
+                end.
 
 is_told(_, #state{worker = Worker}) when Worker =/= undefined ->
     true;
