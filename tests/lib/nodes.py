@@ -65,14 +65,17 @@ class ErlangNode:
         self.process = self._home = None
         self._lines, self._other = queue.Queue(), []
 
-    def start(self):
-        self._home = tempfile.mkdtemp(prefix="rollcall-node-")
+    def _argv(self):
         argv = ["erl", "-noshell", "-name" if self.long else "-sname", self.name, "-setcookie", COOKIE]
         if not self.start_epmd:
             argv += ["-start_epmd", "false"]
+        return [*argv, *self.args, "-eval", " ".join(_SERVE.split())]
+
+    def start(self):
+        self._home = tempfile.mkdtemp(prefix="rollcall-node-")
         env = clean_environment({"HOME": self._home, "ERL_CRASH_DUMP_BYTES": "0", **self.env})
         self.process = subprocess.Popen(
-            [*self.prefix, *argv, *self.args, "-eval", " ".join(_SERVE.split())], env=env, cwd=self._home, text=True,
+            [*self.prefix, *self._argv()], env=env, cwd=self._home, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=die_with_parent(),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -108,13 +111,17 @@ class ErlangNode:
 
     def eval(self, expressions, timeout=None):
         """Evaluates, and returns the value as text on one line: eval("1 + 1") == "2". NodeFailed on an exception."""
-        text = " ".join(expressions.split()).rstrip(".") + ".\n"
+        text = self._line(expressions)
         self.process.stdin.write(text)
         self.process.stdin.flush()
         answer = self._next("answer", timeout)
         if not answer.startswith("{ok,"):
             raise NodeFailed(f"{self.name}: {text.strip()} -> {answer}")
         return answer[len("{ok,") : -1]
+
+    @staticmethod
+    def _line(expressions):
+        return " ".join(expressions.split()).rstrip(".") + ".\n"
 
     def ping(self, other):
         """'pong' or 'pang'."""
