@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+[inputs: ["mix.exs", ".formatter.exs", "{lib,test}/**/*.{ex,exs}"], line_length: 120]
