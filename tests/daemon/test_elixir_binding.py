@@ -21,13 +21,22 @@ both_modes = pytest.mark.parametrize("mode", [":watch", ":poll"], ids=["watch", 
 
 @contextlib.contextmanager
 def nodes(port_mapper, *names):
-    """Elixir nodes with the applications started; they boot at the same time."""
+    """Elixir nodes with the applications started. They boot at the same time, and end at once: an orderly end takes
+    a second each."""
     with contextlib.ExitStack() as stack:
-        started = [stack.enter_context(ElixirNode(name, *NO_MESH, epmd_port=port_mapper.port, wait=False)) for name in names]
+        started = [
+            stack.enter_context(ElixirNode(name, *NO_MESH, epmd_port=port_mapper.port, long="." in name, wait=False)) for name in names
+        ]
         for node in started:
             node.wait_started()
             node.eval("{:ok, _} = Application.ensure_all_started(:libcluster_rollcall)")
-        yield started
+        try:
+            yield started
+        finally:
+            for node in started:
+                node.process.stdin.close()
+            for node in started:
+                node.process.wait(10)
 
 
 # The connect function of a topology: it notes whom it dials.
@@ -96,7 +105,7 @@ def test_nodes_find_each_other_by_prefix(daemon, mode):
             join(node, f"mode: {mode}")
         wait_for_set(connected, one, "web_2")
         with nodes(daemon, "web_3") as (three,):
-            join(three, f"mode: {mode}")
+            join(three, f'mode: {mode}, machines: [{{"127.0.0.1", {daemon.port}}}]')
             for node, others in ((one, ["web_2", "web_3"]), (two, ["web_1", "web_3"]), (three, ["web_1", "web_2"])):
                 wait_for_set(connected, node, *others)
                 assert "other" not in dialled(node)
@@ -176,6 +185,14 @@ def test_stock_epmd_is_asked_for_its_names(stock_epmd, mode):
         wait_for(lambda: one.eval('match?({:ok, [_, _]}, Rollcall.nodes("web_*"))') == "true", "both are listed again", 15)
         wait_for_set(selected, one, "web_2")
         assert lost_connections(one) == lost_connections(two) == "[]"
+
+
+def test_names_of_the_other_kind_are_not_dialled(daemon):
+    with nodes(daemon, "web_1", "web_2@127.0.0.1") as (short, _):
+        wait_for(lambda: short.eval('elem(Rollcall.info("web_2"), 1).host') == '"127.0.0.1"', "its host part is known")
+        join(short)
+        wait_for(lambda: "unable to connect to web_2@127.0.0.1: of its name and ours" in short.output(), "a word on it in the log")
+        assert dialled(short) == "[]"
 
 
 # --- without libcluster ---------------------------------------------------------------------------

@@ -224,6 +224,7 @@ if match?({:module, _}, Code.ensure_compiled(Cluster.Strategy)) do
 
     defp done(it, {:ask, machine}, {:done, {:error, reason}}), do: unavailable(it, machine, reason)
     defp done(it, {:ask, machine}, crash), do: unavailable(it, machine, crash)
+
     # Who has left while it was dialled has left all the same.
     defp done(it, {:dial, node}, {:done, :ok}) do
       it = %{it | roster: Roster.settled(it.roster, node)}
@@ -336,7 +337,8 @@ if match?({:module, _}, Code.ensure_compiled(Cluster.Strategy)) do
           else: {:error, "#{it.atoms} new names have been dialled, which is the limit"}
     end
 
-    defp connected(it), do: MapSet.new(list_nodes(it), &Atom.to_string/1)
+    # To ourselves, too: this node may have got its name after it was told of it.
+    defp connected(it), do: MapSet.new([node() | list_nodes(it)], &Atom.to_string/1)
 
     defp list_nodes(it) do
       {module, function, arguments} = it.libcluster.list_nodes
