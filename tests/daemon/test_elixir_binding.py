@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from daemon.helpers import closing_all
 from lib.elixir import PROJECT, ElixirNode, code_paths, needs_elixir
 from lib.process import clean_environment, wait_for
 
@@ -15,6 +16,9 @@ pytestmark = needs_elixir
 
 # So that who is connected was dialled, or has dialled, and was not brought along by the mesh.
 NO_MESH = ["--erl", "-connect_all false"]
+
+# A full name of more than 255 characters.
+NO_ATOM = "web_".ljust(250, "x")
 
 both_modes = pytest.mark.parametrize("mode", [":watch", ":poll"], ids=["watch", "poll"])
 
@@ -100,7 +104,8 @@ def lost_connections(node):
 
 @both_modes
 def test_nodes_find_each_other_by_prefix(daemon, mode):
-    with daemon.client.register("other", listen=True), nodes(daemon, "web_1", "web_2") as (one, two):
+    fakes = [daemon.client.register(name, listen=True) for name in ("other", NO_ATOM)]
+    with closing_all(fakes), nodes(daemon, "web_1", "web_2") as (one, two):
         for node in (one, two):
             join(node, f"mode: {mode}")
         wait_for_set(connected, one, "web_2")

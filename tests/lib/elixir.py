@@ -7,6 +7,7 @@
 
 import fcntl
 import functools
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -40,7 +41,9 @@ def code_paths():
         done = subprocess.run(["mix", "compile", "--warnings-as-errors"], cwd=PROJECT, env=mix_environment(directory),
                               capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return [str(directory / "test" / "lib" / app / "ebin") for app in ("rollcall", "libcluster_rollcall")]
+    apps = [str(directory / "test" / "lib" / app / "ebin") for app in ("rollcall", "libcluster_rollcall")]
+    # The real libcluster in the place of the stand-in.
+    return apps + [path for path in os.environ.get("LIBCLUSTER_EBIN", "").split(":") if path]
 
 
 class ElixirNode(ErlangNode):

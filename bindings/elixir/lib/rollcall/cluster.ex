@@ -46,8 +46,9 @@ defmodule Rollcall.Cluster do
   def start_link(options), do: options |> Map.new() |> :rollcall_cluster.start_link()
 
   @doc """
-  The nodes that are found, by full name, and what becomes of them: `:connected`, `:waiting`, `:dialling`, `:stopping`,
-  `:other_kind` (of a long name and a short name), `:too_many` (beyond the limit), `:not_ready` (this node).
+  The nodes that are found, by full name, and what becomes of them: `:own` (this one), `:connected`, `:waiting`,
+  `:dialling`, or not dialled because it is `:stopping`, of the `:other_kind` (a long name and a short name), one of
+  `:too_many` (beyond the limit), or because this node is `:not_ready`.
   """
   @spec status(pid) :: %{optional(String.t()) => atom}
   defdelegate status(cluster), to: :rollcall_cluster

@@ -78,7 +78,7 @@ if match?({:module, _}, Code.ensure_compiled(Cluster.Strategy)) do
     alias Cluster.Strategy.Rollcall.{Config, Roster}
     alias Cluster.Strategy.State
 
-    # What an atom may hold.
+    # What an atom may hold, in characters.
     @longest_name 255
     # How often it is asked whether this node is ready, where somebody waits for that.
     @readiness_interval 250
@@ -247,8 +247,11 @@ if match?({:module, _}, Code.ensure_compiled(Cluster.Strategy)) do
       ourselves =
         info.node == Atom.to_string(node()) or {info.name, info.creation} == {own, :erlang.system_info(:creation)}
 
-      not ourselves and String.length(info.node) <= @longest_name
+      not ourselves and atom?(info.node)
     end
+
+    # Anybody may register a name that makes none.
+    defp atom?(node), do: String.valid?(node) and length(String.codepoints(node)) <= @longest_name
 
     defp left(it, left) do
       certain = for {node, true} <- left, do: node

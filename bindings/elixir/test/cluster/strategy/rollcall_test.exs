@@ -129,9 +129,12 @@ defmodule Cluster.Strategy.RollcallTest do
       refute_received {:connect, _}
     end
 
-    test "a name that no atom can hold harms nobody" do
+    test "a name that makes no atom harms nobody" do
       strategy = start()
-      Daemon.tell({:up, info("web_1", node: String.duplicate("w", 251) <> "@host")})
+      # 256 characters; 405 characters in 205 letters; bytes that are no characters.
+      Daemon.tell({:up, info("long", node: String.duplicate("w", 251) <> "@host")})
+      Daemon.tell({:up, info("accents", node: String.duplicate("e\u0301", 200) <> "@host")})
+      Daemon.tell({:up, info("bytes", node: <<"web_", 255, "@host">>)})
 
       # Whoever comes later is dialled later.
       for {name, node} <- [{"web_2", :web_2@host}, {"web_3", :web_3@host}] do
