@@ -417,6 +417,7 @@ def test_nobody_is_down_when_the_registry_is_lost_and_all_is_announced_again(dae
 
 def test_who_died_while_the_daemon_was_away_is_down(daemon):
     with app_node("a", daemon) as a, app_node("b", daemon) as b:
+        wait_announced(daemon, "b", HOST="localhost")
         watched = Watched(a, '#{patterns => "b", settle => 200}')
         watched.exactly(up("b"), "synced")
         daemon.kill9()
