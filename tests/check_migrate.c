@@ -30,6 +30,11 @@ const char *const schema_migrations[] = {
         "ALTER TABLE tenures ADD COLUMN unit_pid INTEGER;"
         "ALTER TABLE tenures ADD COLUMN helper INTEGER;"
         "ALTER TABLE tenures ADD COLUMN by TEXT;"
+        "ALTER TABLE registrations ADD COLUMN origin TEXT;"
+        "ALTER TABLE registrations ADD COLUMN unit_invocation INTEGER;"
+        "ALTER TABLE tenures ADD COLUMN origin TEXT;"
+        "CREATE TABLE static_entries (name TEXT, address TEXT, port INTEGER, host TEXT, since_usec INTEGER, by TEXT);"
+        "CREATE TABLE pinned_ports (name TEXT, port INTEGER, since_usec INTEGER, by TEXT);"
         "CREATE TABLE metadata (name TEXT, scope TEXT, key TEXT, value TEXT, PRIMARY KEY (name, scope, key));"
         "CREATE TABLE refusals (name TEXT PRIMARY KEY, at_usec INTEGER, reason TEXT, port INTEGER,"
         "  uid INTEGER, unit TEXT)",

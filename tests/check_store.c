@@ -272,14 +272,14 @@ START_TEST(test_the_status_tells_of_the_file) {
         Store *store = start_and_load();
         StoreStatus status = status_of(store);
 
-        ck_assert_uint_eq(status.schema_version, 2);
+        ck_assert_uint_eq(status.schema_version, 3);
         ck_assert_uint_gt(status.file_bytes, 0);
         put_and_commit(store, 1, "a");
         status = status_of(store);
         ck_assert_int_eq(status.health, STORE_OK);
         ck_assert_str_eq(status.path, path);
         ck_assert_str_eq(status.detail, "");
-        ck_assert_uint_eq(status.schema_version, 2);
+        ck_assert_uint_eq(status.schema_version, 3);
         ck_assert_uint_eq(status.n_commits, 1);
         ck_assert_uint_eq(status.n_failures, 0);
         ck_assert_uint_eq(status.committed_revision, 1);

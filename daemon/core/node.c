@@ -94,6 +94,14 @@ bool node_info_has_name(const NodeInfo *info, const char *name, size_t n_name) {
         return info->n_name == n_name && memcmp(info->name, name, n_name) == 0;
 }
 
+bool node_is_static(const Node *node) {
+        return node->facts.origin != NODE_ORIGIN_REGISTERED;
+}
+
+bool node_is_elsewhere(const Node *node) {
+        return node->facts.origin == NODE_ORIGIN_ELSEWHERE;
+}
+
 Node *node_new(const NodeInfo *info) {
         size_t n_data = info->n_name + 1 + info->n_extra + 1;
         Node *node = calloc(1, sizeof *node + n_data);
@@ -160,7 +168,7 @@ void node_profile_done(NodeProfile *profile) {
 }
 
 int node_profile_copy(const NodeProfile *profile, NodeProfile *ret) {
-        NodeProfile copy = { .n_metadata = profile->n_metadata };
+        NodeProfile copy = { .is_host_static = profile->is_host_static, .n_metadata = profile->n_metadata };
 
         if (profile->host && !(copy.host = strdup(profile->host)))
                 return -ENOMEM;
@@ -176,8 +184,14 @@ int node_profile_copy(const NodeProfile *profile, NodeProfile *ret) {
         return 0;
 }
 
+const char *node_profile_host_source(const NodeProfile *profile) {
+        if (!profile->host)
+                return NULL;
+        return profile->is_host_static ? "static" : "announced";
+}
+
 bool node_profile_equal(const NodeProfile *a, const NodeProfile *b) {
-        if (!a->host != !b->host || (a->host && strcmp(a->host, b->host) != 0))
+        if (!a->host != !b->host || (a->host && strcmp(a->host, b->host) != 0) || a->is_host_static != b->is_host_static)
                 return false;
         return a->n_metadata == b->n_metadata &&
                (a->n_metadata == 0 || memcmp(a->metadata, b->metadata, a->n_metadata) == 0);
@@ -285,6 +299,7 @@ static const char *const end_words[_NODE_END_N] = {
         [NODE_END_DID_NOT_RETURN] = "did-not-return",
         [NODE_END_STOPPED] = "stopped",
         [NODE_END_RELEASED] = "released",
+        [NODE_END_REMOVED] = "removed",
 };
 
 const char *node_end_to_string(NodeEnd end) {

@@ -61,6 +61,7 @@ typedef enum NodeEnd {
         NODE_END_DID_NOT_RETURN,    /* awaited without a known listener, and the grace is over */
         NODE_END_STOPPED,           /* by a STOP request */
         NODE_END_RELEASED,          /* by an operator */
+        NODE_END_REMOVED, /* of a static node: its entry was removed or changed, or its address is another machine's now */
         _NODE_END_N,
 } NodeEnd;
 
@@ -68,6 +69,7 @@ typedef enum NodeEnd {
  * whoever owns the struct. */
 typedef struct NodeProfile {
         char *host;       /* the host part of its full name: "127.0.0.1", "mail.example.org", "mail" */
+        bool is_host_static; /* an operator's entry says so, not the node */
         char *metadata;   /* key NUL value NUL key NUL ...: sorted by key, no key twice */
         size_t n_metadata; /* bytes */
 } NodeProfile;
@@ -88,7 +90,7 @@ typedef struct Node {
         NodeState state;           /* what follows from the facts: set by node_set_facts() only */
         NodeSource state_source;
         uint64_t state_since_usec; /* CLOCK_REALTIME */
-        uint32_t creation;
+        uint32_t creation;         /* 0: of one that has not registered, it is not known */
         uint64_t since_usec;       /* CLOCK_REALTIME of the registration; a return does not change it */
         uint64_t await_until_usec; /* CLOCK_MONOTONIC; if awaited; USEC_INFINITE: until its
                                     * listener closes */
@@ -100,6 +102,7 @@ typedef struct Node {
         bool is_helper;            /* of a tool, by the patterns of the settings: left out of listings */
         pid_t unit_pid;            /* the main process of its unit; 0: unknown */
         uint64_t unit_invocation;  /* which start of its unit it is of (half of the InvocationID); 0: unknown */
+        uint16_t pinned_port;      /* that its name was given for good; 0: none */
         NodeProfile profile;
         uint64_t until_usec;        /* of a former: when it ended, CLOCK_REALTIME, why, and who did it */
         NodeEnd end;
@@ -118,6 +121,10 @@ typedef enum NodeNameVerdict {
 
 /* Judges a name by the rules of PROTOCOL.md ("Names"); `name` need not be terminated. */
 NodeNameVerdict node_name_check(const char *name, size_t n_name);
+
+/* True for a node that is there by an operator's entry; on this machine or another. */
+bool node_is_static(const Node *node);
+bool node_is_elsewhere(const Node *node);
 
 /* `name` need not be terminated. */
 bool node_info_has_name(const NodeInfo *info, const char *name, size_t n_name);
@@ -141,6 +148,8 @@ void node_set_facts(Node *node, const NodeFacts *facts, uint64_t now_usec);
 void node_profile_done(NodeProfile *profile);
 /* A copy for another owner. 0 or -ENOMEM. */
 int node_profile_copy(const NodeProfile *profile, NodeProfile *ret);
+/* Whose word the host part is: "announced", "static"; NULL where it is not known. */
+const char *node_profile_host_source(const NodeProfile *profile);
 bool node_profile_equal(const NodeProfile *a, const NodeProfile *b);
 /* Adds or replaces a pair. 0; -EINVAL: key or value is not as it must be; -E2BIG: too many; -ENOMEM. */
 int node_profile_set(NodeProfile *profile, const char *key, size_t n_key, const char *value, size_t n_value);

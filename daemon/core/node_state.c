@@ -35,6 +35,14 @@ NodeState node_state_decide(const NodeFacts *facts, NodeSource *ret_source) {
                 return decide(NODE_STARTING, NODE_SOURCE_UNIT, ret_source);
         if (facts->unit_phase == UNIT_PHASE_READY)
                 return decide(NODE_READY, NODE_SOURCE_UNIT, ret_source);
+        switch (facts->origin) {
+        case NODE_ORIGIN_REGISTERED:
+                break;
+        case NODE_ORIGIN_STATIC:
+                return decide(NODE_UP, NODE_SOURCE_LISTENER, ret_source);
+        case NODE_ORIGIN_ELSEWHERE:
+                return decide(NODE_UP, NODE_SOURCE_ENTRY, ret_source);
+        }
         return decide(NODE_UP, NODE_SOURCE_CONNECTION, ret_source);
 }
 
@@ -90,9 +98,14 @@ const char *node_source_to_string(NodeSource source) {
                 [NODE_SOURCE_LISTENER] = "listener",
                 [NODE_SOURCE_UNIT] = "unit",
                 [NODE_SOURCE_ANNOUNCEMENT] = "announcement",
+                [NODE_SOURCE_ENTRY] = "entry",
         };
 
         return words[source];
+}
+
+const char *node_origin_to_string(NodeOrigin origin) {
+        return origin == NODE_ORIGIN_REGISTERED ? NULL : "static";
 }
 
 const char *node_announced_to_string(NodeAnnounced announced) {

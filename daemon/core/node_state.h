@@ -13,12 +13,20 @@ typedef enum NodeState {
         _NODE_STATE_N,
 } NodeState;
 
+/* How it came to be known. */
+typedef enum NodeOrigin {
+        NODE_ORIGIN_REGISTERED, /* ALIVE2_REQ */
+        NODE_ORIGIN_STATIC,     /* an operator's entry; it lives by its listener */
+        NODE_ORIGIN_ELSEWHERE,  /* an operator's entry for another machine; nobody knows whether it lives */
+} NodeOrigin;
+
 /* By whose word. */
 typedef enum NodeSource {
         NODE_SOURCE_CONNECTION,   /* its registering connection, or that it is missing */
         NODE_SOURCE_LISTENER,     /* the kernel's word on its listening socket */
         NODE_SOURCE_UNIT,         /* systemd's word on its unit */
         NODE_SOURCE_ANNOUNCEMENT, /* its own, or that of a script of its unit */
+        NODE_SOURCE_ENTRY,        /* an operator's: of a node on another machine */
         _NODE_SOURCE_N,
 } NodeSource;
 
@@ -40,6 +48,7 @@ typedef enum NodeAnnounced {
 
 /* What the state follows from. */
 typedef struct NodeFacts {
+        NodeOrigin origin;
         bool is_awaited;       /* its connection was lost by our own restart */
         bool is_listener_gone; /* a listener was matched to it and has closed */
         bool is_left_over;     /* its unit has ended, or was started anew, without it (KillMode=process): it was told to
@@ -64,10 +73,12 @@ bool unit_is_over(const char *active, const char *sub);
 
 /* Stable words: "up", "awaited", "stopping", "starting", "ready". Never NULL for a valid value. */
 const char *node_state_to_string(NodeState state);
-/* "connection", "listener", "unit", "announcement". */
+/* "connection", "listener", "unit", "announcement", "entry". */
 const char *node_source_to_string(NodeSource source);
 /* "ready", "draining"; NULL for nothing. */
 const char *node_announced_to_string(NodeAnnounced announced);
+/* "static"; NULL for one that has registered. That it is on another machine is not in the word. */
+const char *node_origin_to_string(NodeOrigin origin);
 /* 0, or -EINVAL for a word that is none. */
 int node_state_from_string(const char *word, NodeState *ret);
 int node_announced_from_string(const char *word, NodeAnnounced *ret);

@@ -36,14 +36,17 @@ struct Registry {
         Index by_name;   /* every node, by (name, scope) */
         Index by_cookie; /* those with a known listener, by (cookie, serial) */
         NodeList nodes;
-        size_t n_in_state[_NODE_STATE_N];
+        size_t n_in_state[_NODE_STATE_N]; /* of those on this machine */
         size_t n_awaited;
+        size_t n_static;    /* of `nodes`: on this machine, by entries; they have a bound of their own */
+        size_t n_elsewhere; /* of `nodes` */
 
         UidCount *uids;
         size_t n_uids, n_uids_room;
 
         Index formers_by_name;
         NodeList formers;
+        Node *last_elsewhere; /* of another machine, whose entry was removed last; or NULL */
 
         uint64_t revision;
         uint64_t next_serial;
@@ -74,7 +77,7 @@ void registry_set_rules(Registry *registry, const Rules *rules, const RegistryLi
         registry->rules = rules;
         registry->limits = *limits;
         for (Node *node = registry->nodes.newest; node; node = node->older)
-                node->is_helper = registry_is_helper(registry, &node->info);
+                node->is_helper = !node_is_static(node) && registry_is_helper(registry, &node->info);
 }
 
 static void node_list_free(NodeList *list) {
@@ -91,6 +94,7 @@ Registry *registry_free(Registry *registry) {
                 return NULL;
         node_list_free(&registry->nodes);
         node_list_free(&registry->formers);
+        node_free(registry->last_elsewhere);
         index_done(&registry->formers_by_name);
         index_done(&registry->by_cookie);
         index_done(&registry->by_name);
@@ -228,8 +232,11 @@ Address registry_scope_of(const NodeListener *listener) {
         return listener->cookie ? listener->address : ADDRESS_ANY;
 }
 
-static bool scope_conflicts(const Address *a, const Address *b) {
-        return address_is_any(a) || address_is_any(b) || address_equal(a, b);
+/* Two nodes of one name; that of another machine is only in the way of the same address. */
+static bool node_is_in_the_way(const Node *node, const Address *scope) {
+        if (address_equal(&node->scope, scope))
+                return true;
+        return !node_is_elsewhere(node) && (address_is_any(&node->scope) || address_is_any(scope));
 }
 
 Node *registry_find_conflict(const Registry *registry, const char *name, size_t n_name,
@@ -243,7 +250,7 @@ Node *registry_find_conflict(const Registry *registry, const char *name, size_t 
 
                 if (!node_info_has_name(&node->info, name, n_name))
                         return NULL;
-                if (scope_conflicts(&node->scope, scope))
+                if (node_is_in_the_way(node, scope))
                         return node;
         }
         return NULL;
@@ -258,16 +265,21 @@ static bool node_info_equal(const NodeInfo *a, const NodeInfo *b) {
 
 /* The same listening socket, by a number that the kernel never gives twice: the same node (P5). */
 static bool event_is_return_of(const Event *event, const Node *holder) {
-        return holder->facts.is_awaited && holder->listener.cookie != 0 &&
+        return holder->facts.is_awaited && !node_is_static(holder) && holder->listener.cookie != 0 &&
                holder->listener.cookie == event->listener.cookie &&
                node_info_equal(&holder->info, &event->info);
 }
 
 /* P4: a holder gives way if nothing says that it is alive. An open connection does, as in stock epmd, until
  * the listener that was matched to it has closed; a connection that our own restart cut does not, but a
- * listener that the kernel still has does (such a node is awaited without a limit). */
+ * listener that the kernel still has does (such a node is awaited without a limit). A static node gives way to itself,
+ * once it registers; and none to a static one that may come back. */
 static bool holder_yields(const Node *holder, const Event *event) {
-        if (holder->facts.is_listener_gone)
+        if (holder->facts.is_listener_gone || node_is_elsewhere(holder))
+                return true;
+        if (event->kind == EVENT_STATIC)
+                return false;
+        if (node_is_static(holder) && holder->listener.cookie == event->listener.cookie)
                 return true;
         if (!holder->facts.is_awaited)
                 return false;
@@ -298,11 +310,13 @@ static Refusal registry_refusal_of_limits(const Registry *registry, const Event 
                                           const Address *scope) {
         const UidCount *count = registry_find_uid(registry, event->peer.uid);
         size_t n_of_uid = count ? count->n_nodes : 0;
-        size_t n_nodes = registry->nodes.n_nodes;
+        size_t n_nodes = registry_n_nodes(registry) - registry->n_static;
         const Node *yielding = NULL;
 
         while ((yielding = registry_find_conflict(registry, event->info.name, event->info.n_name,
                                                   scope, yielding))) {
+                if (node_is_static(yielding))
+                        continue;
                 n_nodes--;
                 if (count && yielding->peer.uid == event->peer.uid)
                         n_of_uid--;
@@ -338,6 +352,7 @@ static int registry_decide_new(Registry *registry, const Event *event, Change *r
         node->is_unit_own = event->is_unit_own;
         node->unit_pid = event->unit_pid;
         node->unit_invocation = event->unit_invocation;
+        node->pinned_port = event->pinned_port;
         node->is_helper = registry_is_helper(registry, &event->info);
         node_set_facts(node, &facts, event->now_usec);
         node->creation = registry_choose_creation(registry, &event->info);
@@ -347,6 +362,27 @@ static int registry_decide_new(Registry *registry, const Event *event, Change *r
         node->serial = registry->next_serial;
         *ret = (Change){ .kind = CHANGE_REGISTER, .node = TAKE_PTR(node), .now_usec = event->now_usec };
         return 0;
+}
+
+/* What has been made of the event as of a registration, as a node that has not registered. 0 or -ENOMEM. */
+static int make_static(Node *node, const Event *event) {
+        NodeFacts facts = node->facts;
+
+        facts.origin = event->is_elsewhere ? NODE_ORIGIN_ELSEWHERE : NODE_ORIGIN_STATIC;
+        node->scope = event->scope;
+        node->creation = 0;
+        node->is_helper = false;
+        node_set_facts(node, &facts, event->now_usec);
+        return event->profile ? node_profile_copy(event->profile, &node->profile) : 0;
+}
+
+static Change change_replaced(Node *holder, const Event *event) {
+        return (Change){
+                .kind = CHANGE_END,
+                .node = holder,
+                .end = NODE_END_REPLACED,
+                .now_usec = event->now_usec,
+        };
 }
 
 static int registry_decide_return(Registry *registry, const Event *event, Node *holder,
@@ -362,6 +398,7 @@ static int registry_decide_return(Registry *registry, const Event *event, Node *
                 .facts = holder->facts,
                 .unit_pid = holder->unit_pid,
                 .unit_invocation = holder->unit_invocation,
+                .pinned_port = holder->pinned_port,
                 .peer = event->peer,
                 .connection = event->connection,
                 .connection_fd = event->connection_fd,
@@ -422,12 +459,7 @@ static int registry_decide_register(Registry *registry, const Event *event, Chan
         if (ret_reply->refusal != REFUSAL_NONE)
                 return 0;
         if (holder) {
-                *ret_change = (Change){
-                        .kind = CHANGE_END,
-                        .node = holder,
-                        .end = NODE_END_REPLACED,
-                        .now_usec = event->now_usec,
-                };
+                *ret_change = change_replaced(holder, event);
                 return REGISTRY_E_AGAIN;
         }
         r = registry_decide_new(registry, event, ret_change);
@@ -442,6 +474,33 @@ static Change change_end(const Event *event, NodeEnd end) {
         return (Change){ .kind = CHANGE_END, .node = event->node, .end = end, .now_usec = event->now_usec };
 }
 
+/* Neither a reservation nor a limit stands in the way of what an operator has ordered; there are other bounds for
+ * that. A node that holds the name does, unless it is going without doubt: nobody who lives loses his name. */
+static int registry_decide_static(Registry *registry, const Event *event, Change *ret_change, Reply *ret_reply) {
+        Node *holder = registry_find_conflict(registry, event->info.name, event->info.n_name, &event->scope, NULL);
+        int r;
+
+        *ret_reply = (Reply){ .holder = registry_find_obstacle(registry, event, &event->scope) };
+        if (ret_reply->holder) {
+                ret_reply->refusal = REFUSAL_NAME_TAKEN;
+                return 0;
+        }
+        if (holder) {
+                *ret_change = change_replaced(holder, event);
+                return REGISTRY_E_AGAIN;
+        }
+        r = registry_decide_new(registry, event, ret_change);
+        if (r < 0)
+                return r;
+        r = make_static(ret_change->node, event);
+        if (r < 0) {
+                change_done(ret_change);
+                return r;
+        }
+        ret_reply->node = ret_change->node;
+        return 0;
+}
+
 /* The node with other facts. */
 static Change change_facts(const Event *event) {
         return (Change){
@@ -451,13 +510,14 @@ static Change change_facts(const Event *event) {
                 .facts = event->node->facts,
                 .unit_pid = event->node->unit_pid,
                 .unit_invocation = event->node->unit_invocation,
+                .pinned_port = event->node->pinned_port,
         };
 }
 
 static Change decide_listener_gone(const Event *event) {
         Change change = { .kind = CHANGE_NONE };
 
-        if (event->node->facts.is_awaited)
+        if (event->node->facts.is_awaited || node_is_static(event->node))
                 return change_end(event, NODE_END_LISTENER_GONE);
         if (event->node->facts.is_listener_gone)
                 return change;
@@ -527,6 +587,7 @@ static int merge_profile(const NodeProfile *old, const NodeProfile *said, NodePr
                 r = node_profile_set(&profile, key, strlen(key), value, strlen(value));
         if (r >= 0 && said->host) {
                 free(profile.host);
+                profile.is_host_static = said->is_host_static;
                 profile.host = strdup(said->host);
                 if (!profile.host)
                         r = -ENOMEM;
@@ -589,6 +650,18 @@ int registry_decide(Registry *registry, const Event *event, Change *ret_change, 
         case EVENT_UNIT:
                 *ret_change = decide_unit(event);
                 break;
+        case EVENT_STATIC:
+                return registry_decide_static(registry, event, ret_change, ret_reply);
+        case EVENT_ENTRY_REMOVED:
+                *ret_change = change_end(event, NODE_END_REMOVED);
+                ret_change->by = event->by;
+                break;
+        case EVENT_PINNED:
+                *ret_change = change_facts(event);
+                ret_change->pinned_port = event->pinned_port;
+                if (event->pinned_port == event->node->pinned_port)
+                        ret_change->kind = CHANGE_NONE;
+                break;
         case EVENT_ANNOUNCED:
                 return decide_announced(event, ret_change);
         }
@@ -605,11 +678,19 @@ void change_done(Change *change) {
 /* --- applying --------------------------------------------------------------------------------- */
 
 static void registry_count(Registry *registry, const Node *node) {
+        registry->n_elsewhere += node_is_elsewhere(node);
+        if (node_is_elsewhere(node))
+                return;
+        registry->n_static += node_is_static(node);
         registry->n_in_state[node->state]++;
         registry->n_awaited += node->facts.is_awaited;
 }
 
 static void registry_uncount(Registry *registry, const Node *node) {
+        registry->n_elsewhere -= node_is_elsewhere(node);
+        if (node_is_elsewhere(node))
+                return;
+        registry->n_static -= node_is_static(node);
         registry->n_in_state[node->state]--;
         registry->n_awaited -= node->facts.is_awaited;
 }
@@ -619,6 +700,7 @@ static void registry_set_facts(Registry *registry, Node *node, const Change *cha
         node_set_facts(node, &change->facts, change->now_usec);
         node->unit_pid = change->unit_pid;
         node->unit_invocation = change->unit_invocation;
+        node->pinned_port = change->pinned_port;
         registry_count(registry, node);
 }
 
@@ -634,7 +716,8 @@ static void registry_insert(Registry *registry, Node *node) {
                              node);
         node_list_push_newest(&registry->nodes, node);
         registry_count(registry, node);
-        registry_count_uid(registry, node->peer.uid);
+        if (!node_is_static(node))
+                registry_count_uid(registry, node->peer.uid);
 }
 
 /* Serials can be equal: a file that is read late brings some that have meanwhile been given again. */
@@ -648,7 +731,8 @@ static size_t registry_position_by_cookie(const Registry *registry, const Node *
 }
 
 static void registry_remove(Registry *registry, Node *node) {
-        registry_uncount_uid(registry, node->peer.uid);
+        if (!node_is_static(node))
+                registry_uncount_uid(registry, node->peer.uid);
         registry_uncount(registry, node);
         node_list_remove(&registry->nodes, node);
         if (node->listener.cookie != 0)
@@ -678,7 +762,7 @@ static void registry_shed_formers(Registry *registry) {
 
         if (registry->formers.n_nodes <= REGISTRY_FORMERS_MAX)
                 return;
-        while (former->newer && former->creation <= CREATION_SMALL_MAX)
+        while (former->newer && former->creation > 0 && former->creation <= CREATION_SMALL_MAX)
                 former = former->newer;
         /* All others are small ones: the newest, which has just come, is not the one to go. */
         if (!former->newer)
@@ -697,10 +781,22 @@ static void registry_add_former(Registry *registry, Node *node) {
 }
 
 static void registry_apply_register(Registry *registry, Node *node) {
-        registry_forget_formers_of(registry, &node->info);
+        if (!node_is_elsewhere(node))
+                registry_forget_formers_of(registry, &node->info);
         registry_insert(registry, node);
         registry->next_serial = node->serial + 1;
-        registry->next_creation = creation_add(registry->next_creation, 1);
+        if (!node_is_static(node))
+                registry->next_creation = creation_add(registry->next_creation, 1);
+}
+
+/* Nothing is remembered of one that was on another machine: it was told of, and is not any more. It stays as good as
+ * a former until the next change. */
+static void registry_bury(Registry *registry, Node *node) {
+        if (node_is_elsewhere(node)) {
+                node_free(registry->last_elsewhere);
+                registry->last_elsewhere = node;
+        } else
+                registry_add_former(registry, node);
 }
 
 /* The connection changes hands, and with it what was told on it. */
@@ -762,7 +858,7 @@ void registry_apply(Registry *registry, Change *change) {
                 change->node->until_usec = change->now_usec;
                 snprintf(change->node->ended_by, sizeof change->node->ended_by, "%s",
                          change->by ? change->by : "");
-                registry_add_former(registry, change->node);
+                registry_bury(registry, change->node);
                 break;
         }
         registry->revision++;
@@ -780,7 +876,7 @@ int registry_restore(Registry *registry, Node **node) {
         r = registry_reserve(registry);
         if (r < 0)
                 return r;
-        restored->is_helper = registry_is_helper(registry, &restored->info);
+        restored->is_helper = !node_is_static(restored) && registry_is_helper(registry, &restored->info);
         registry_forget_formers_of(registry, &restored->info);
         registry_insert(registry, TAKE_PTR(*node));
         registry->next_serial = max_u64(registry->next_serial, restored->serial + 1);
@@ -811,6 +907,8 @@ Node *registry_find(const Registry *registry, const char *name, size_t n_name,
 
                 if (!node_info_has_name(&node->info, name, n_name))
                         break;
+                if (node_is_elsewhere(node))
+                        continue;
                 /* `*` conflicts with every other scope: it is alone, and first. */
                 if (address_is_any(&node->scope) || address_equal(&node->scope, local))
                         return node;
@@ -840,7 +938,11 @@ Node *registry_next_by_cookie(const Registry *registry, const Node *node) {
 }
 
 size_t registry_n_nodes(const Registry *registry) {
-        return registry->nodes.n_nodes;
+        return registry->nodes.n_nodes - registry->n_elsewhere;
+}
+
+size_t registry_n_elsewhere(const Registry *registry) {
+        return registry->n_elsewhere;
 }
 
 size_t registry_n_in_state(const Registry *registry, NodeState state) {
@@ -853,6 +955,14 @@ uint64_t registry_revision(const Registry *registry) {
 
 size_t registry_n_awaited(const Registry *registry) {
         return registry->n_awaited;
+}
+
+Node *registry_find_key(const Registry *registry, const char *name, size_t n_name, const Address *scope) {
+        const Index *index = &registry->by_name;
+        size_t position = index_seek_name(index, name, n_name, scope);
+        Node *node = position < index->n_nodes ? index->nodes[position] : NULL;
+
+        return node && node_info_has_name(&node->info, name, n_name) && address_equal(&node->scope, scope) ? node : NULL;
 }
 
 Node *registry_find_name(const Registry *registry, const char *name, size_t n_name, const Node *after) {

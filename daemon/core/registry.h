@@ -38,14 +38,21 @@ typedef enum EventKind {
         EVENT_UNIT,             /* systemd's word on the unit of `node` */
         EVENT_ANNOUNCED,        /* `node` has told of itself */
         EVENT_RELEASE,          /* an operator takes the name from `node` */
+        EVENT_STATIC,           /* a static entry's node: its listener was found, or it is on another machine */
+        EVENT_ENTRY_REMOVED,    /* the static entry of `node` does not hold any more */
+        EVENT_PINNED,           /* the name of `node` was given a port for good, or has none any more */
 } EventKind;
 
 typedef struct Event {
         EventKind kind;
         uint64_t now_usec; /* CLOCK_REALTIME */
-        Node *node;        /* whom it concerns; for EVENT_REGISTER NULL */
+        Node *node;        /* whom it concerns; for EVENT_REGISTER and EVENT_STATIC NULL */
 
-        /* EVENT_REGISTER */
+        /* EVENT_STATIC: the address of the entry, which is the scope; and whether that is on another machine */
+        Address scope;
+        bool is_elsewhere;
+
+        /* EVENT_REGISTER; EVENT_STATIC without the connection */
         NodeInfo info;
         NodePeer peer;
         NodeListener listener;
@@ -60,17 +67,20 @@ typedef struct Event {
         /* EVENT_CONNECTION_FOUND: whose listener has closed; it is left without a connection */
         Node *twin;
 
-        /* EVENT_REGISTER, EVENT_UNIT */
+        /* EVENT_REGISTER, EVENT_STATIC, EVENT_PINNED; 0: none */
+        uint16_t pinned_port;
+
+        /* EVENT_REGISTER, EVENT_STATIC, EVENT_UNIT */
         UnitPhase unit_phase;
         pid_t unit_pid;
         uint64_t unit_invocation; /* 0: unknown */
         bool is_unit_over;        /* EVENT_UNIT: see unit_is_over() */
 
-        const char *by; /* EVENT_RELEASE: who does it, in words: "uid 0"; borrowed */
+        const char *by; /* EVENT_RELEASE, EVENT_ENTRY_REMOVED: who does it, in words: "uid 0"; borrowed; or NULL */
 
         /* EVENT_ANNOUNCED; what is NOTHING or NULL stays as it is. Copied. */
         NodeAnnounced announced;
-        const NodeProfile *profile;
+        const NodeProfile *profile; /* EVENT_STATIC, too: the host part, where the entry has one */
 } Event;
 
 /* --- what follows ---------------------------------------------------------------------------- */
@@ -95,6 +105,7 @@ typedef struct Change {
         NodeFacts facts;
         pid_t unit_pid;
         uint64_t unit_invocation;
+        uint16_t pinned_port;
         NodeProfile profile; /* CHANGE_FACTS with has_profile: in place of the node's; owned until applied */
         bool has_profile;
 
@@ -138,7 +149,7 @@ const char *refusal_to_string(Refusal refusal); /* "name-taken", "uid-limit", ..
 
 /* Says what follows from `event` and changes nothing but the registry's spare room (so that
  * registry_apply() need not allocate). 0; REGISTRY_E_AGAIN; or -ENOMEM: nothing follows, the event can be
- * tried again. `ret_reply` is written for EVENT_REGISTER only. */
+ * tried again. `ret_reply` is written for EVENT_REGISTER and EVENT_STATIC only. */
 int registry_decide(Registry *registry, const Event *event, Change *ret_change, Reply *ret_reply);
 /* Frees what a change owns that was not applied. */
 void change_done(Change *change);
@@ -151,8 +162,8 @@ void registry_apply(Registry *registry, Change *change);
 void registry_set_rules(Registry *registry, const Rules *rules, const RegistryLimits *limits);
 
 /* The nodes that stand in the way of `name` at `scope`, one after the other: of that name, and `*` on
- * either side or the same scope (as with bind()). `after` NULL: the first. NULL: no (further) one. The
- * mapper settles each (is it still alive?) before it decides. */
+ * either side or the same scope (as with bind()); of nodes on other machines those with the same scope only. `after`
+ * NULL: the first. NULL: no (further) one. The mapper settles each (is it still alive?) before it decides. */
 Node *registry_find_conflict(const Registry *registry, const char *name, size_t n_name,
                              const Address *scope, const Node *after);
 /* The scope that a node with this listener would have. */
@@ -187,7 +198,7 @@ uint32_t registry_reserve_creations(Registry *registry);
 /* --- reading ---------------------------------------------------------------------------------- */
 
 /* The node a lookup of `name` that arrived on `local` means: the exact scope, else `*`, else the one that
- * has held the name longest. NULL: none. */
+ * has held the name longest. None on another machine. NULL: none. */
 Node *registry_find(const Registry *registry, const char *name, size_t n_name,
                           const Address *local);
 /* The oldest node whose listener has `cookie` (not 0), or NULL. One listener can stand behind several
@@ -195,12 +206,17 @@ Node *registry_find(const Registry *registry, const char *name, size_t n_name,
 Node *registry_find_by_cookie(const Registry *registry, uint64_t cookie);
 Node *registry_next_by_cookie(const Registry *registry, const Node *node);
 
+/* On this machine. */
 size_t registry_n_nodes(const Registry *registry);
+/* On other machines, by static entries. */
+size_t registry_n_elsewhere(const Registry *registry);
 size_t registry_n_in_state(const Registry *registry, NodeState state);
 size_t registry_n_awaited(const Registry *registry);
 /* Grows with every applied change. */
 uint64_t registry_revision(const Registry *registry);
 
+/* The node with exactly that scope, or NULL. */
+Node *registry_find_key(const Registry *registry, const char *name, size_t n_name, const Address *scope);
 /* The first node of `name` (at whatever scope) in the order of scopes, and the next; NULL: no (further) one. */
 Node *registry_find_name(const Registry *registry, const char *name, size_t n_name, const Node *after);
 /* The last holder of a name that is not registered, or NULL: none is remembered. */
@@ -211,7 +227,7 @@ const Node *registry_find_former(const Registry *registry, const char *name, siz
 size_t registry_seek(const Registry *registry, const char *name, size_t n_name);
 Node *registry_at(const Registry *registry, size_t position);
 
-/* Newest registration first: node = registry_newest(r); node; node = node->older. */
+/* Newest registration first, those on other machines among them: node = registry_newest(r); node; node = node->older. */
 Node *registry_newest(const Registry *registry);
 /* Oldest former first: node = registry_oldest_former(r); node; node = node->newer. */
 Node *registry_oldest_former(const Registry *registry);

@@ -229,7 +229,8 @@ static void ledger_write_whole(Ledger *ledger) {
         if (!nodes)
                 return;
         for (Node *node = registry_newest(ledger->registry); node; node = node->older)
-                nodes[n++] = node;
+                if (!node_is_elsewhere(node))
+                        nodes[n++] = node;
         store_submit_whole(ledger->store, registry_revision(ledger->registry), nodes, n,
                            registry_reserved_creation(ledger->registry));
 }
@@ -375,6 +376,25 @@ static void log_end(const Change *change) {
                           change->node->info.port, node_end_to_string(change->end));
 }
 
+static void log_enter(const Node *node) {
+        LogFields fields = fields_of(node);
+        char address[ADDRESS_TEXT_MAX];
+
+        if (node_is_elsewhere(node))
+                log_event(LOG_INFO, LOG_EVENT_NODE_REGISTERED, &fields, "%s at port %u of %s is told of, by its static entry",
+                          node->info.name, node->info.port, address_format(&node->scope, address));
+        else if (node_is_static(node))
+                log_event(LOG_INFO, LOG_EVENT_NODE_REGISTERED, &fields, "%s listens at port %u: it is there by its static entry",
+                          node->info.name, node->info.port);
+        else
+                log_event(LOG_INFO, LOG_EVENT_NODE_REGISTERED, &fields, "%s registered at port %u", node->info.name,
+                          node->info.port);
+        if (node->pinned_port != 0 && node->pinned_port != node->info.port)
+                log_event(LOG_WARNING, LOG_EVENT_NODE_REGISTERED, &fields,
+                          "%s is at port %u, though its name is pinned to port %u", node->info.name, node->info.port,
+                          node->pinned_port);
+}
+
 static void log_change(const Change *change, NodeState state_before) {
         LogFields fields = fields_of(change->node);
         const char *name = change->node->info.name;
@@ -382,8 +402,7 @@ static void log_change(const Change *change, NodeState state_before) {
 
         switch (change->kind) {
         case CHANGE_REGISTER:
-                log_event(LOG_INFO, LOG_EVENT_NODE_REGISTERED, &fields, "%s registered at port %u", name,
-                          port);
+                log_enter(change->node);
                 break;
         case CHANGE_RETURN:
                 log_event(LOG_INFO, LOG_EVENT_NODE_RETURNED, &fields, "%s is back at port %u", name, port);
@@ -407,10 +426,15 @@ void ledger_reserve_creations(Ledger *ledger) {
                                        registry_reserve_creations(ledger->registry));
 }
 
-/* What the file is told. Where memory is short the store will ask for everything (store_wants_whole()). */
+/* What the file is told. Where memory is short the store will ask for everything (store_wants_whole()). Nodes on other
+ * machines are not in it: they follow from their entries. */
 static void ledger_submit(Ledger *ledger, const Change *change, uint64_t now_usec) {
         uint64_t revision = registry_revision(ledger->registry);
 
+        if (change->kind != CHANGE_NONE && node_is_elsewhere(change->node)) {
+                store_submit_mark(ledger->store, revision);
+                return;
+        }
         switch (change->kind) {
         case CHANGE_REGISTER:
                 ledger_reserve_creations(ledger);
@@ -429,6 +453,8 @@ static void ledger_submit(Ledger *ledger, const Change *change, uint64_t now_use
 }
 
 static void ledger_count(Ledger *ledger, const Change *change) {
+        if (change->kind == CHANGE_NONE || node_is_static(change->node))
+                return;
         switch (change->kind) {
         case CHANGE_REGISTER:
                 ledger->counters->n_registered++;

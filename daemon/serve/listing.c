@@ -93,7 +93,7 @@ static Blob *listing_encode_text(const Registry *registry, ListingKind kind) {
                 return NULL;
         end = (char *)blob->data;
         for (Node *node = registry_newest(registry); node; node = node->older) {
-                if (kind == LISTING_NAMES_WITHOUT_HELPERS && node->is_helper)
+                if (node_is_elsewhere(node) || (kind == LISTING_NAMES_WITHOUT_HELPERS && node->is_helper))
                         continue;
                 end += kind == LISTING_DUMP ? wire_put_dump_line(end, &node->info, node->connection_fd)
                                             : wire_put_names_line(end, &node->info);

@@ -4,7 +4,8 @@
 #include "serve/twins.h"
 
 bool twins_are(const Node *a, const Node *b) {
-        return a != b && node_info_has_name(&a->info, b->info.name, b->info.n_name) && a->info.port == b->info.port &&
+        return a != b && !node_is_static(a) && !node_is_static(b) &&
+               node_info_has_name(&a->info, b->info.name, b->info.n_name) && a->info.port == b->info.port &&
                a->peer.uid == b->peer.uid && a->peer.uid != NODE_UID_UNKNOWN &&
                a->peer.cgroup_id == b->peer.cgroup_id && a->listener.cookie != 0 && b->listener.cookie != 0;
 }

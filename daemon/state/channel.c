@@ -256,6 +256,15 @@ void channel_commit_at_once(Channel *channel, uint64_t revision) {
         wake_loop(guard);
 }
 
+/* Hanging says more than the failure before it, but nothing about a file that was never had. */
+static StoreHealth get_health(const Channel *channel) {
+        StoreHealth health = channel->status.health;
+
+        if (channel->is_hanging && health != STORE_NO_FILE && health != STORE_OPENING)
+                return STORE_HANGING;
+        return health;
+}
+
 /* --- questions ------------------------------------------------------------------------------ */
 
 int channel_ask(Channel *channel, const StoreQuery *query, uint64_t *ret_number) {
@@ -265,6 +274,18 @@ int channel_ask(Channel *channel, const StoreQuery *query, uint64_t *ret_number)
         if (guard->status.health != STORE_OK || guard->has_ended)
                 return -ENODATA;
         r = questions_ask(&guard->questions, query, guard->n_submitted, ret_number);
+        if (r == 0)
+                pthread_cond_signal(&guard->work);
+        return r;
+}
+
+int channel_order(Channel *channel, const StoreOrder *order, uint64_t *ret_number) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+        int r;
+
+        if (get_health(guard) != STORE_OK || guard->has_ended)
+                return -ENODATA;
+        r = questions_order(&guard->questions, order, guard->n_submitted, ret_number);
         if (r == 0)
                 pthread_cond_signal(&guard->work);
         return r;
@@ -512,15 +533,6 @@ uint64_t channel_committed_revision(const Channel *channel) {
         _cleanup_(unlockp) Channel *guard = lock(channel);
 
         return guard->status.committed_revision;
-}
-
-/* Hanging says more than the failure before it, but nothing about a file that was never had. */
-static StoreHealth get_health(const Channel *channel) {
-        StoreHealth health = channel->status.health;
-
-        if (channel->is_hanging && health != STORE_NO_FILE && health != STORE_OPENING)
-                return STORE_HANGING;
-        return health;
 }
 
 StoreHealth channel_health(const Channel *channel) {

@@ -42,6 +42,8 @@ void channel_set_bounds(Channel *channel, const HistoryBounds *bounds);
 /* To be answered after all that was submitted before it. 0 and its number; -ENODATA: there is no file that can
  * be read now; -EBUSY: too many wait; -ENOMEM. */
 int channel_ask(Channel *channel, const StoreQuery *query, uint64_t *ret_number);
+/* The same for an order; -ENODATA also where the disk hangs. */
+int channel_order(Channel *channel, const StoreOrder *order, uint64_t *ret_number);
 void channel_cancel(Channel *channel, uint64_t number);
 StoreAnswer *channel_take_answer(Channel *channel);
 /* Where there is no file: `revision` is as good as committed. */

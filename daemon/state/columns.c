@@ -64,6 +64,7 @@ void columns_bind_node(sqlite3_stmt *statement, const Node *node) {
         columns_bind_text(statement, 15, node->profile.host);
         columns_bind_u64(statement, 16, (uint64_t)node->unit_pid);
         sqlite3_bind_int(statement, 17, node->is_helper);
+        columns_bind_text(statement, 18, node_origin_to_string(node->facts.origin));
 }
 
 void columns_bind_key(sqlite3_stmt *statement, const Node *node) {
@@ -143,6 +144,14 @@ static void read_source(sqlite3_stmt *row, int column, NodeSource *ret) {
                         *ret = source;
 }
 
+/* No registration has the creation 0: so a row is a static node's also where a daemon of schema 2 wrote it. */
+static NodeOrigin read_origin(sqlite3_stmt *row, int column, const Node *node) {
+        const char *word = columns_text(row, column);
+
+        return node->creation == 0 || (word && strcmp(word, "static") == 0) ? NODE_ORIGIN_STATIC
+                                                                               : NODE_ORIGIN_REGISTERED;
+}
+
 /* What may be unknown. */
 static int read_facts(sqlite3_stmt *row, Node *node) {
         const char *state = columns_text(row, 12);
@@ -156,6 +165,8 @@ static int read_facts(sqlite3_stmt *row, Node *node) {
         if (columns_number(row, 15, INT_MAX, &value))
                 node->unit_pid = (pid_t)value;
         node->is_helper = sqlite3_column_int(row, 16) != 0;
+        node->facts.origin = read_origin(row, 17, node);
+        node->profile.is_host_static = host && node_is_static(node);
         if (host && node_host_is_valid(host, strlen(host)) && !(node->profile.host = strdup(host)))
                 return SQLITE_NOMEM;
         return columns_copy_text(row, 11, &node->unit);

@@ -13,12 +13,13 @@
 #define COLUMNS_IDENTITY                                                                           \
         "scope, name, port, type, protocol, highest_version, lowest_version, creation, "           \
         "since_usec, serial, uid, unit"
-#define COLUMNS_NODE COLUMNS_IDENTITY ", state, state_source, host, unit_pid, helper"
+#define COLUMNS_NODE COLUMNS_IDENTITY ", state, state_source, host, unit_pid, helper, origin"
 #define COLUMNS_NODE_PARAMETERS                                                                    \
-        "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17"
-#define COLUMNS_NODE_N 17
-/* The same of a file of schema 1 that may only be read; its tenures have no state. */
-#define COLUMNS_NODE_1(state) COLUMNS_IDENTITY ", " state ", NULL, NULL, NULL, 0"
+        "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18"
+#define COLUMNS_NODE_N 18
+/* The same of files of schema 2 and 1 that may only be read; the tenures of the latter have no state. */
+#define COLUMNS_NODE_2 COLUMNS_IDENTITY ", state, state_source, host, unit_pid, helper, NULL"
+#define COLUMNS_NODE_1(state) COLUMNS_IDENTITY ", " state ", NULL, NULL, NULL, 0, NULL"
 
 /* Every local statement: `_cleanup_(columns_finalizep) sqlite3_stmt *row = NULL;` */
 static inline void columns_finalizep(sqlite3_stmt **statement) {

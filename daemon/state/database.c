@@ -21,6 +21,7 @@
 #include "state/place.h"
 #include "state/rows.h"
 #include "state/schema.h"
+#include "state/standing.h"
 #include "state/tenures.h"
 
 /* How long another's write transaction is waited for within one attempt. */
@@ -40,6 +41,7 @@ struct Database {
         int64_t history_rows;
         unsigned history_per_name;
         char detail[256];
+        Standing standing; /* of the first file, and what was ordered since */
 
         /* While it is open */
         sqlite3 *handle;
@@ -123,6 +125,8 @@ void database_content_done(DatabaseContent *content) {
         free(content->nodes);
         for (size_t i = 0; i < content->n_refused; i++)
                 refused_done(&content->refused[i]);
+        entries_done(&content->entries);
+        entries_done(&content->pins);
         free(content->formers);
         free(content->refused);
         free(content->boot_id);
@@ -157,6 +161,8 @@ void database_set_history_bounds(Database *database, unsigned days, unsigned row
 Database *database_free(Database *database) {
         if (database) {
                 database_close(database);
+                entries_done(&database->standing.entries);
+                entries_done(&database->standing.pins);
                 free(database->path);
                 free(database->boot_id);
         }
@@ -488,7 +494,7 @@ static int prepare_for_writing(Database *database) {
                 r = settle(database);
         if (r != 0)
                 return r;
-        rc = rows_init(&database->rows, database->handle, database->history_per_name);
+        rc = rows_init(&database->rows, database->handle, database->history_per_name, &database->standing);
         return rc == SQLITE_OK ? 0 : fail_schema(database, rc, "use");
 }
 
@@ -540,6 +546,21 @@ void database_close_lost(Database *database) {
 
 /* --- reading -------------------------------------------------------------------------------- */
 
+static int keep_standing(Database *database, const DatabaseContent *content) {
+        Standing standing = { 0 };
+
+        if (entries_copy(&content->entries, &standing.entries) < 0)
+                return -ENOMEM;
+        if (entries_copy(&content->pins, &standing.pins) < 0) {
+                entries_done(&standing.entries);
+                return -ENOMEM;
+        }
+        entries_done(&database->standing.entries);
+        entries_done(&database->standing.pins);
+        database->standing = standing;
+        return 0;
+}
+
 int database_load(Database *database, DatabaseContent *content) {
         int rc;
 
@@ -547,6 +568,11 @@ int database_load(Database *database, DatabaseContent *content) {
                 return 0;
         rc = query_text(database->handle, "SELECT boot_id FROM registry WHERE id = 1",
                         &content->boot_id);
+        /* First what nobody would tell us again. */
+        if (rc == SQLITE_OK)
+                rc = standing_load(database->handle, database->version, content);
+        if (rc == SQLITE_OK && keep_standing(database, content) < 0)
+                rc = SQLITE_NOMEM;
         if (rc == SQLITE_OK)
                 rc = rows_load_nodes(database->handle, database->version, content);
         if (rc == SQLITE_OK)
@@ -587,13 +613,20 @@ static bool begins_boot(const Write *first) {
         return false;
 }
 
+static bool has_whole(const Write *first) {
+        for (const Write *write = first; write; write = write->next)
+                if (write->kind == WRITE_WHOLE)
+                        return true;
+        return false;
+}
+
 int database_write(Database *database, const Write *first, uint32_t creations,
                    size_t *ret_n_refused) {
         GUARD_TRANSACTION(database);
         bool has_boot = begins_boot(first) && !database->boot_is_written;
         bool has_creations = creation_later(database->creations, creations) != database->creations;
         size_t n_refused = 0;
-        int rc = set_full(database, has_creations);
+        int rc = set_full(database, has_creations || has_whole(first));
 
         if (rc == SQLITE_OK)
                 rc = rows_run(&database->rows, ROWS_BEGIN);
@@ -612,6 +645,32 @@ int database_write(Database *database, const Write *first, uint32_t creations,
         database->boot_is_written = database->boot_is_written || has_boot;
         *ret_n_refused = n_refused;
         return 0;
+}
+
+static int run_order(Database *database, const StoreOrder *order) {
+        GUARD_TRANSACTION(database);
+        int rc = set_full(database, true);
+
+        if (rc == SQLITE_OK)
+                rc = rows_run(&database->rows, ROWS_BEGIN);
+        if (rc == SQLITE_OK)
+                rc = standing_apply(&database->rows, order);
+        if (rc == SQLITE_OK)
+                rc = rows_run(&database->rows, ROWS_COMMIT);
+        return rc == SQLITE_OK ? 0 : fail_schema(database, rc, "write to");
+}
+
+int database_order(Database *database, const StoreOrder *order) {
+        _cleanup_(entry_done) Entry copy = { 0 };
+        int r = standing_prepare(&database->standing, order, &copy);
+
+        if (r == 0)
+                r = run_order(database, order);
+        if (r == 0)
+                r = database_check_place(database); /* P1 */
+        if (r == 0)
+                standing_note(&database->standing, order, &copy);
+        return r;
 }
 
 /* --- looking after it ----------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/entries.h"
 #include "core/node.h"
 #include "core/refusals.h"
 #include "state/store.h"
@@ -47,10 +48,16 @@ typedef struct DatabaseContent {
         size_t n_formers;
         Refused *refused; /* see StoreLoaded */
         size_t n_refused;
+        Entries entries, pins; /* see StoreLoaded */
         size_t n_nonsense; /* rows that no daemon wrote so; passed over */
         uint64_t last_serial;
         char *boot_id;
 } DatabaseContent;
+
+/* What was ordered, as the file has it; whoever writes has it, too, for the next file. */
+typedef struct Standing {
+        Entries entries, pins;
+} Standing;
 
 void database_content_done(DatabaseContent *content);
 
@@ -95,10 +102,13 @@ const char *database_detail(const Database *database); /* of the last failure; a
  * database_content_done(). */
 int database_load(Database *database, DatabaseContent *content);
 /* One transaction: the list `first` in its order, creations if they are later than what the file
- * has (0: leave them). Durable against a power cut if creations are in it. A change that the file
+ * has (0: leave them). Durable against a power cut if creations are in it, or a WRITE_WHOLE. A change that the file
  * refuses (a newer schema's rule) is passed over and counted in `*ret_n_refused`. */
 int database_write(Database *database, const Write *first, uint32_t creations,
                    size_t *ret_n_refused);
+/* One order, in a transaction of its own, durable against a power cut; with a look whether the file is still in its
+ * place. On failure nothing of it is there, but in a file that is lost. */
+int database_order(Database *database, const StoreOrder *order);
 /* 0 while the open file is the one at its path, with its -wal and -shm; else DATABASE_E_LOST. Notes
  * sizes. */
 int database_check_place(Database *database);

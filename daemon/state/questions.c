@@ -16,6 +16,7 @@ Question *question_free(Question *question) {
         if (question) {
                 store_answer_free(question->answer);
                 free((char *)(uintptr_t)question->query.name);
+                entry_done(&question->order.entry);
         }
         free(question);
         return NULL;
@@ -43,17 +44,23 @@ static void append(Question **first, Question *question) {
         *first = question;
 }
 
-static Question *question_new(const StoreQuery *query) {
+static Question *question_new(void) {
         _cleanup_(question_freep) Question *question = calloc(1, sizeof *question);
+
+        if (!question)
+                return NULL;
+        question->answer = calloc(1, sizeof *question->answer);
+        return question->answer ? TAKE_PTR(question) : NULL;
+}
+
+static Question *question_new_query(const StoreQuery *query) {
+        _cleanup_(question_freep) Question *question = question_new();
         char *name;
 
         if (!question)
                 return NULL;
         question->query = *query;
         question->query.name = NULL;
-        question->answer = calloc(1, sizeof *question->answer);
-        if (!question->answer)
-                return NULL;
         if (query->name) {
                 name = malloc(query->n_name + 1);
                 if (!name)
@@ -64,12 +71,18 @@ static Question *question_new(const StoreQuery *query) {
         return TAKE_PTR(question);
 }
 
-int questions_ask(Questions *questions, const StoreQuery *query, uint64_t after, uint64_t *ret_number) {
-        Question *question;
+static Question *question_new_order(const StoreOrder *order) {
+        _cleanup_(question_freep) Question *question = question_new();
 
-        if (questions->n_questions >= STORE_QUERIES_MAX)
-                return -EBUSY;
-        question = question_new(query);
+        if (!question || entry_copy(&order->entry, &question->order.entry) < 0)
+                return NULL;
+        question->order.kind = order->kind;
+        question->is_order = true;
+        return TAKE_PTR(question);
+}
+
+/* Takes `question`; NULL: there was no memory for it. */
+static int enqueue(Questions *questions, Question *question, uint64_t after, uint64_t *ret_number) {
         if (!question)
                 return -ENOMEM;
         question->after = after;
@@ -98,6 +111,18 @@ void questions_cancel(Questions *questions, uint64_t number) {
                 questions->answering->is_cancelled = true;
         else if (remove_from(&questions->waiting, number) || remove_from(&questions->answered, number))
                 questions->n_questions--;
+}
+
+int questions_ask(Questions *questions, const StoreQuery *query, uint64_t after, uint64_t *ret_number) {
+        if (questions->n_questions >= STORE_QUERIES_MAX)
+                return -EBUSY;
+        return enqueue(questions, question_new_query(query), after, ret_number);
+}
+
+int questions_order(Questions *questions, const StoreOrder *order, uint64_t after, uint64_t *ret_number) {
+        if (questions->n_questions >= STORE_QUERIES_MAX)
+                return -EBUSY;
+        return enqueue(questions, question_new_order(order), after, ret_number);
 }
 
 bool questions_has_next(const Questions *questions, uint64_t n_done) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Questions about the past and their answers, in order. Plain data; whoever shares it locks it. */
+/* Questions about the past, and orders, and their answers, in order. Plain data; whoever shares it locks it. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,6 +12,8 @@
 typedef struct Question {
         struct Question *next;
         StoreQuery query;    /* its name is owned by the question */
+        bool is_order;       /* then not the query, but: */
+        StoreOrder order;    /* owned */
         uint64_t after;      /* so many changes come before it */
         bool is_cancelled;   /* while somebody answers it */
         StoreAnswer *answer; /* made with the question, so that it can always be answered */
@@ -33,6 +35,7 @@ void questions_done(Questions *questions);
 
 /* 0 and its number (never 0); -EBUSY: there are STORE_QUERIES_MAX; -ENOMEM. */
 int questions_ask(Questions *questions, const StoreQuery *query, uint64_t after, uint64_t *ret_number);
+int questions_order(Questions *questions, const StoreOrder *order, uint64_t after, uint64_t *ret_number);
 /* In whatever state it is; fine with one that is not there. */
 void questions_cancel(Questions *questions, uint64_t number);
 

@@ -14,12 +14,13 @@
 
 #include "core/refusals.h"
 #include "state/columns.h"
+#include "state/standing.h"
 #include "state/tenures.h"
 
 /* P5: the last 16-bit creation of a name must outlive the bounds; so many of them do. */
 #define SPARED                                                                                     \
-        "(SELECT max(id) FROM tenures WHERE creation < 4 GROUP BY name ORDER BY 1 DESC "           \
-        "LIMIT " ROWS_TO_STRING(DATABASE_SPARED_MAX) ")"
+        "(SELECT max(id) FROM tenures WHERE creation < 4 AND creation > 0 GROUP BY name "           \
+        "ORDER BY 1 DESC LIMIT " ROWS_TO_STRING(DATABASE_SPARED_MAX) ")"
 #define TENURES "SELECT " COLUMNS_NODE ", until_usec, how, by, id FROM tenures "
 #define TENURES_ORDER " ORDER BY id DESC LIMIT " ROWS_TO_STRING(TENURES_STEP)
 
@@ -30,8 +31,8 @@ static const char *const statement_texts[_ROWS_N] = {
         [ROWS_PUT] =
                 "INSERT OR REPLACE INTO registrations (" COLUMNS_NODE ", extra, listener_cookie, "
                 "listener_address, listener_ipv6, cgroup_id, state_since_usec, announced, host_source, "
-                "is_unit_own) VALUES (" COLUMNS_NODE_PARAMETERS
-                ", ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
+                "is_unit_own, unit_invocation) VALUES (" COLUMNS_NODE_PARAMETERS
+                ", ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
         [ROWS_PUT_PAIR] = "INSERT OR REPLACE INTO metadata (name, scope, key, value) VALUES (?1, ?2, ?3, ?4)",
         [ROWS_FORGET_PAIRS] = "DELETE FROM metadata WHERE name = ?1 AND scope = ?2",
         [ROWS_FORGET] = "DELETE FROM registrations "
@@ -46,10 +47,17 @@ static const char *const statement_texts[_ROWS_N] = {
                              "VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         [ROWS_TRIM_REFUSALS] = "DELETE FROM refusals WHERE name IN "
                                "(SELECT name FROM refusals ORDER BY at_usec LIMIT ?1)",
+        [ROWS_PUT_ENTRY] = "INSERT OR REPLACE INTO static_entries (name, address, port, host, since_usec, by) "
+                           "VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        [ROWS_FORGET_ENTRY] = "DELETE FROM static_entries WHERE name = ?1 AND address = ?2",
+        [ROWS_CLEAR_ENTRIES] = "DELETE FROM static_entries",
+        [ROWS_PUT_PIN] = "INSERT OR REPLACE INTO pinned_ports (name, port, since_usec, by) VALUES (?1, ?2, ?3, ?4)",
+        [ROWS_FORGET_PIN] = "DELETE FROM pinned_ports WHERE name = ?1",
+        [ROWS_CLEAR_PINS] = "DELETE FROM pinned_ports",
         [ROWS_KNOWS_TENURE] = "SELECT 1 FROM tenures "
                               "WHERE name = ?1 AND scope = ?2 AND serial = ?3 AND since_usec = ?4",
         [ROWS_ADD_TENURE] = "INSERT INTO tenures (" COLUMNS_NODE ", until_usec, how, by) VALUES "
-                            "(" COLUMNS_NODE_PARAMETERS ", ?18, ?19, ?20)",
+                            "(" COLUMNS_NODE_PARAMETERS ", ?19, ?20, ?21)",
         [ROWS_TRIM_NAME] =
                 "DELETE FROM tenures WHERE name = ?1 AND id <= "
                 "(SELECT id FROM tenures WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
@@ -78,8 +86,9 @@ enum {
         COLUMN_CGROUP_ID,
         COLUMN_STATE_SINCE,
         COLUMN_ANNOUNCED,
-        COLUMN_HOST_SOURCE, /* is written only: it is what the host part comes from, and there is one source */
+        COLUMN_HOST_SOURCE,
         COLUMN_IS_UNIT_OWN,
+        COLUMN_UNIT_INVOCATION,
 };
 
 #define SELECT_NODES(node, more)                                                                   \
@@ -88,11 +97,11 @@ enum {
 
 /* --- life ----------------------------------------------------------------------------------------- */
 
-int rows_init(Rows *rows, sqlite3 *handle, unsigned history_per_name) {
+int rows_init(Rows *rows, sqlite3 *handle, unsigned history_per_name, const Standing *standing) {
         int64_t has_pairs = 0;
         int rc;
 
-        *rows = (Rows){ .handle = handle, .history_per_name = history_per_name };
+        *rows = (Rows){ .handle = handle, .history_per_name = history_per_name, .standing = standing };
         rows_forget_counts(rows);
         for (size_t i = 0; i < _ROWS_N; i++) {
                 rc = sqlite3_prepare_v3(handle, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
@@ -156,7 +165,8 @@ static void bind_registration(sqlite3_stmt *statement, const Node *node) {
         columns_bind_u64(statement, COLUMN_CGROUP_ID + 1, node->peer.cgroup_id);
         columns_bind_u64(statement, COLUMN_STATE_SINCE + 1, node->state_since_usec);
         columns_bind_text(statement, COLUMN_ANNOUNCED + 1, node_announced_to_string(node->facts.announced));
-        columns_bind_text(statement, COLUMN_HOST_SOURCE + 1, node->profile.host ? "announced" : NULL);
+        columns_bind_text(statement, COLUMN_HOST_SOURCE + 1, node_profile_host_source(&node->profile));
+        columns_bind_u64(statement, COLUMN_UNIT_INVOCATION + 1, node->unit_invocation);
         if (node->unit)
                 sqlite3_bind_int(statement, COLUMN_IS_UNIT_OWN + 1, node->is_unit_own);
         else
@@ -215,7 +225,7 @@ static int put_all(Rows *rows, const Write *whole, size_t *n_refused) {
                         rc = SQLITE_OK;
                 }
         }
-        return rc;
+        return rc == SQLITE_OK ? standing_put_all(rows) : rc;
 }
 
 /* --- refusals ------------------------------------------------------------------------------------- */
@@ -277,6 +287,8 @@ int rows_apply(Rows *rows, const Write *write, size_t *n_refused) {
                 break;
         case WRITE_CREATIONS:
                 break; /* the whole group's, by rows_set_creations() */
+        case WRITE_MARK:
+                break;
         case WRITE_WHOLE:
                 rc = put_all(rows, write, n_refused);
                 break;
@@ -321,6 +333,12 @@ static UnitPhase unit_phase_of(const Node *node) {
         return UNIT_PHASE_UNKNOWN;
 }
 
+static bool is_word(sqlite3_stmt *row, int column, const char *word) {
+        const char *text = columns_text(row, column);
+
+        return text && strcmp(text, word) == 0;
+}
+
 static int read_registration(sqlite3_stmt *row, Node **ret) {
         int rc = columns_read_node(row, COLUMN_EXTRA, ret);
         Node *node = *ret;
@@ -334,7 +352,9 @@ static int read_registration(sqlite3_stmt *row, Node **ret) {
         node->listener.ipv6 = sqlite3_column_int(row, COLUMN_LISTENER_IPV6) != 0;
         node->peer.cgroup_id = (uint64_t)sqlite3_column_int64(row, COLUMN_CGROUP_ID);
         (void)columns_number(row, COLUMN_STATE_SINCE, INT64_MAX, &node->state_since_usec);
+        node->profile.is_host_static = is_word(row, COLUMN_HOST_SOURCE, "static");
         node->is_unit_own = sqlite3_column_int(row, COLUMN_IS_UNIT_OWN) != 0;
+        node->unit_invocation = (uint64_t)sqlite3_column_int64(row, COLUMN_UNIT_INVOCATION);
 
         node->facts.is_awaited = true;
         node->facts.unit_phase = unit_phase_of(node);
@@ -413,11 +433,13 @@ static int load_pairs(sqlite3 *handle, DatabaseContent *content) {
 }
 
 int rows_load_nodes(sqlite3 *handle, uint32_t version, DatabaseContent *content) {
-        static const char nodes_1[] = SELECT_NODES(COLUMNS_NODE_1("state"), "NULL, NULL, NULL, NULL");
-        static const char nodes[] =
-                SELECT_NODES(COLUMNS_NODE, "state_since_usec, announced, host_source, is_unit_own");
-        int rc = rows_load(handle, version > 1 ? nodes : nodes_1, read_registration, content, &content->nodes,
-                           &content->n_nodes);
+        static const char *const queries[] = {
+                SELECT_NODES(COLUMNS_NODE_1("state"), "NULL, NULL, NULL, NULL, NULL"),
+                SELECT_NODES(COLUMNS_NODE_2, "state_since_usec, announced, host_source, is_unit_own, NULL"),
+                SELECT_NODES(COLUMNS_NODE, "state_since_usec, announced, host_source, is_unit_own, unit_invocation"),
+        };
+        const char *query = queries[version < ELEMENTS(queries) ? version - 1 : ELEMENTS(queries) - 1];
+        int rc = rows_load(handle, query, read_registration, content, &content->nodes, &content->n_nodes);
 
         return rc == SQLITE_OK && version > 1 ? load_pairs(handle, content) : rc;
 }

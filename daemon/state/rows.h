@@ -26,6 +26,13 @@ typedef enum RowsStatement {
         ROWS_UPDATE_REFUSAL,
         ROWS_ADD_REFUSAL,
         ROWS_TRIM_REFUSALS,
+        /* standing.c: */
+        ROWS_PUT_ENTRY,
+        ROWS_FORGET_ENTRY,
+        ROWS_CLEAR_ENTRIES,
+        ROWS_PUT_PIN,
+        ROWS_FORGET_PIN,
+        ROWS_CLEAR_PINS,
         /* tenures.c: */
         ROWS_KNOWS_TENURE,
         ROWS_ADD_TENURE,
@@ -47,11 +54,12 @@ typedef struct Rows {
         int64_t n_tenures;  /* -1: to be counted */
         int64_t n_refusals; /* likewise */
         size_t n_untrimmed; /* tenures written since history was last brought within its bounds */
+        const Standing *standing; /* borrowed: goes with every whole */
         bool may_have_pairs; /* false: no node has announced metadata */
 } Rows;
 
 /* Prepares all statements. On failure rows_done() is due all the same. */
-int rows_init(Rows *rows, sqlite3 *handle, unsigned history_per_name);
+int rows_init(Rows *rows, sqlite3 *handle, unsigned history_per_name, const Standing *standing);
 void rows_done(Rows *rows);
 /* What was counted may be undone: it is counted again. */
 void rows_forget_counts(Rows *rows);

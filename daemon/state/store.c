@@ -47,6 +47,8 @@ StoreLoaded *store_loaded_free(StoreLoaded *loaded) {
                 free(loaded->nodes);
                 for (size_t i = 0; i < loaded->n_refused; i++)
                         refused_done(&loaded->refused[i]);
+                entries_done(&loaded->entries);
+                entries_done(&loaded->pins);
                 free(loaded->formers);
                 free(loaded->refused);
                 free(loaded->boot_id);
@@ -180,6 +182,14 @@ int store_submit_end(Store *store, uint64_t revision, const Node *node, NodeEnd 
         return submit(store, write_new_end(revision, node, end, by, now_usec));
 }
 
+int store_submit_mark(Store *store, uint64_t revision) {
+        if (!store->has_file) {
+                channel_commit_at_once(store->channel, revision);
+                return 0;
+        }
+        return submit(store, write_new(WRITE_MARK, revision, NULL, 0));
+}
+
 int store_submit_refusal(Store *store, const Refused *refused) {
         Write *write;
 
@@ -238,6 +248,10 @@ StoreAnswer *store_answer_free(StoreAnswer *answer) {
 int store_query(Store *store, const StoreQuery *query, uint64_t *ret_number) {
         assert(query->n_max > 0 && query->n_max <= STORE_ANSWER_MAX);
         return channel_ask(store->channel, query, ret_number);
+}
+
+int store_order(Store *store, const StoreOrder *order, uint64_t *ret_number) {
+        return channel_order(store->channel, order, ret_number);
 }
 
 void store_cancel_query(Store *store, uint64_t number) {

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "core/entries.h"
 #include "core/node.h"
 #include "core/refusals.h"
 #include "util.h"
@@ -63,6 +64,7 @@ typedef struct StoreLoaded {
         size_t n_formers;
         Refused *refused; /* the last refusal of each name, oldest first, at most REFUSALS_MAX */
         size_t n_refused;
+        Entries entries, pins; /* static entries, and pinned ports; at most ENTRIES_STATICS_MAX, ENTRIES_PINS_MAX */
         uint32_t first_creation; /* P5: none at or above it was ever given; see core/creation.h */
         uint64_t last_serial;
         char *boot_id; /* of the boot the rows are of, or NULL */
@@ -91,11 +93,24 @@ typedef struct StoreQuery {
 } StoreQuery;
 
 #define STORE_ANSWER_MAX 500
-#define STORE_QUERIES_MAX 64 /* that wait for their answer (P6) */
+#define STORE_QUERIES_MAX 64 /* that wait for their answer (P6); orders among them */
+
+/* What an operator orders about names: kept for good, or not at all. */
+typedef enum StoreOrderKind {
+        STORE_ADD_ENTRY, /* or put in place of the one with its name and address */
+        STORE_REMOVE_ENTRY,
+        STORE_ADD_PIN, /* likewise */
+        STORE_REMOVE_PIN,
+} StoreOrderKind;
+
+typedef struct StoreOrder {
+        StoreOrderKind kind;
+        Entry entry; /* of what is removed the name, and the address of an entry */
+} StoreOrder;
 
 typedef struct StoreAnswer {
-        uint64_t query; /* as store_query() numbered it */
-        int error;      /* 0, or negative errno: the file cannot be read */
+        uint64_t query; /* as store_query() or store_order() numbered it */
+        int error;      /* 0, or negative errno: the file cannot be read; of an order: nothing was written */
         Tenure *tenures; /* newest first */
         size_t n_tenures;
         uint64_t cursor; /* where the next query goes on; 0: there are no more */
@@ -160,11 +175,14 @@ int store_submit_end(Store *store, uint64_t revision, const Node *node, NodeEnd 
 /* The last refusal of its name. Not tied to a revision, and not worth a whole write if it is lost; left out where
  * REFUSALS_MAX of them wait for the disk. 0 or -ENOMEM. */
 int store_submit_refusal(Store *store, const Refused *refused);
+/* A change that is not in the file: when all before it is on disk, `revision` is reached. */
+int store_submit_mark(Store *store, uint64_t revision);
 /* Durable against a power cut (FULL), as is all that is committed with it. The first of a run also
  * notes the boot id in the file, that is: from here on its rows are of this boot. So at start the
  * ends of those that were not come first, and no registration may come before it. */
 int store_submit_creations(Store *store, uint64_t revision, uint32_t reserved_until);
-/* All nodes there are, in place of what the file has. `nodes` is copied. */
+/* All nodes there are, in place of what the file has; with them, entries and pins as they were ordered. `nodes` is
+ * copied. */
 int store_submit_whole(Store *store, uint64_t revision, Node *const *nodes, size_t n_nodes,
                        uint32_t reserved_until);
 
@@ -179,7 +197,11 @@ void store_set_history_bounds(Store *store, unsigned days, unsigned rows, unsign
  * error. A disk that hangs leaves it unanswered: the asker gives up by himself and
  * cancels. */
 int store_query(Store *store, const StoreQuery *query, uint64_t *ret_number);
-/* Nobody waits for that answer any more. */
+/* Orders: to be written by itself and durably (FULL), after what is queued already; store_take_answer() says what has
+ * become of it, however late. Until then nothing of it holds. 0 and its number; -ENODATA: there is no file, or none
+ * that takes writes now; -EBUSY; -ENOMEM. Copies `order`. */
+int store_order(Store *store, const StoreOrder *order, uint64_t *ret_number);
+/* Nobody waits for that answer any more. Not for orders. */
 void store_cancel_query(Store *store, uint64_t number);
 /* The next answer, or NULL; the caller owns it. */
 StoreAnswer *store_take_answer(Store *store);

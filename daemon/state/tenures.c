@@ -122,7 +122,7 @@ int tenures_trim(Rows *rows, uint64_t oldest_usec, int64_t n_rows, int64_t max, 
         "  SELECT tenures.id FROM (SELECT max(id) AS id FROM tenures GROUP BY name) AS last"       \
         "  JOIN tenures USING (id)"                                                                \
         "  WHERE NOT EXISTS (SELECT 1 FROM registrations WHERE registrations.name = tenures.name)" \
-        "  ORDER BY tenures.creation < 4 DESC, tenures.id DESC"                                    \
+        "  ORDER BY tenures.creation BETWEEN 1 AND 3 DESC, tenures.id DESC"                        \
         "  LIMIT " ROWS_TO_STRING(REGISTRY_FORMERS_MAX) ") ORDER BY id"
 
 /* A tenure without its id; NULL in `*ret`: the row makes no sense. */
@@ -142,7 +142,12 @@ static int read_tenure(sqlite3_stmt *row, Node **ret) {
 }
 
 int tenures_load_formers(sqlite3 *handle, uint32_t version, DatabaseContent *content) {
-        const char *query = version > 1 ? SELECT_FORMERS(COLUMNS_NODE, "by") : SELECT_FORMERS(COLUMNS_NODE_1("NULL"), "NULL");
+        static const char *const queries[] = {
+                SELECT_FORMERS(COLUMNS_NODE_1("NULL"), "NULL"),
+                SELECT_FORMERS(COLUMNS_NODE_2, "by"),
+                SELECT_FORMERS(COLUMNS_NODE, "by"),
+        };
+        const char *query = queries[version < ELEMENTS(queries) ? version - 1 : ELEMENTS(queries) - 1];
 
         return rows_load(handle, query, read_tenure, content, &content->formers, &content->n_formers);
 }

@@ -14,6 +14,7 @@ typedef enum WriteKind {
         WRITE_END,       /* nodes[0] is not registered any more */
         WRITE_CREATIONS, /* creations are reserved; from here on rows are of this boot */
         WRITE_WHOLE,     /* `nodes` is all there is; with it, as WRITE_CREATIONS */
+        WRITE_MARK,      /* nothing: what has changed is not in the file */
         WRITE_REFUSAL,   /* `refused` was refused its name: of no revision, and dispensable */
 } WriteKind;
 

@@ -167,6 +167,9 @@ static int publish_loaded(Writer *writer, DatabaseContent *content, uint32_t fir
         loaded->n_formers = content->n_formers;
         loaded->refused = TAKE_PTR(content->refused);
         loaded->n_refused = content->n_refused;
+        loaded->entries = content->entries;
+        loaded->pins = content->pins;
+        content->entries = content->pins = (Entries){ 0 };
         loaded->last_serial = content->last_serial;
         loaded->boot_id = TAKE_PTR(content->boot_id);
         loaded->first_creation = first_creation;
@@ -290,7 +293,7 @@ static int commit(Writer *writer) {
         return 0;
 }
 
-/* One at a time, so that a commit waits for one at most. An answer tells its asker of what went wrong; that is not
+/* One at a time, so that a commit waits for one at most. An answer, also to an order, tells its asker of what went wrong; that is not
  * all that follows from it. */
 static int answer(Writer *writer) {
         Question *question = writer->group.first ? NULL : channel_take_question(writer->channel);
@@ -298,7 +301,8 @@ static int answer(Writer *writer) {
 
         if (!question)
                 return 0;
-        r = database_query(writer->database, &question->query, question->answer);
+        r = question->is_order ? database_order(writer->database, &question->order)
+                               : database_query(writer->database, &question->query, question->answer);
         question->answer->error = r > 0 ? -EIO : r;
         channel_publish_answer(writer->channel, question);
         return r;

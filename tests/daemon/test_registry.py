@@ -450,7 +450,7 @@ def test_status_tells_file_and_sizes(daemon):
     with daemon.client.register("a", 1):
         # Sizes are noted with each commit.
         registry = status(daemon)["registry"]
-        assert (registry["path"], registry["health"], registry["schema_version"]) == (str(daemon.state), "ok", 2)
+        assert (registry["path"], registry["health"], registry["schema_version"]) == (str(daemon.state), "ok", 3)
         assert registry["revision"] == registry["committed_revision"] > 0
         assert registry["file_bytes"] == daemon.state.stat().st_size > 0
         assert registry["wal_bytes"] == with_suffix(daemon.state, "-wal").stat().st_size > 0
