@@ -79,6 +79,7 @@ static const char *const message_ids[_LOG_EVENT_N] = {
         [LOG_EVENT_FD_STORE] = "069b99eba495482b86fa5474c726db74",
         [LOG_EVENT_CONFIG] = "7979beb757b14172be0b069927e835bd",
         [LOG_EVENT_ANNOUNCEMENT] = "98e6097546a44d9eb56b5c05e6ddf6c1",
+        [LOG_EVENT_ENTRY] = "d9ca870c8fb84e158d51de702aebce7b",
 };
 
 /* systemd sets JOURNAL_STREAM to the device and inode of the stream it connected. */

@@ -47,6 +47,7 @@ typedef enum LogEvent {
         LOG_EVENT_FD_STORE,
         LOG_EVENT_CONFIG, /* the configuration file */
         LOG_EVENT_ANNOUNCEMENT, /* one that was not accepted */
+        LOG_EVENT_ENTRY, /* a static entry or a pinned port was ordered, or is not kept to */
         _LOG_EVENT_N,
 } LogEvent;
 

@@ -23,6 +23,7 @@
 #include "config/reload.h"
 #include "serve/acceptor.h"
 #include "serve/conn.h"
+#include "serve/entry_orders.h"
 #include "serve/gate.h"
 #include "serve/inquiry.h"
 #include "serve/keeper.h"
@@ -32,9 +33,11 @@
 #include "serve/operator.h"
 #include "serve/orders.h"
 #include "serve/pending.h"
+#include "serve/pins.h"
 #include "serve/registrar.h"
 #include "serve/salvage.h"
 #include "serve/sockets.h"
+#include "serve/statics.h"
 #include "serve/unit_states.h"
 #include "serve/vigil.h"
 #include "serve/watch.h"
@@ -66,6 +69,8 @@ struct Server {
         Ledger *ledger;
         Vigil *vigil;
         UnitStates *unit_states;
+        Pins *pins;
+        Statics *statics;
         Conns *conns;
         Acceptors *acceptors;
         Keeper *keeper;
@@ -77,6 +82,7 @@ struct Server {
         Pending *pending;
         Inquiry *inquiry;
         Orders *orders;
+        EntryOrders *entry_orders;
         OperatorParts operator_parts;
 
         sd_event_source *signals[3];
@@ -230,6 +236,7 @@ static void server_on_news(void *userdata, const LedgerNews *news) {
         keeper_on_news(server->keeper, news);
         unit_states_on_news(server->unit_states, news);
         registrar_on_news(server->registrar, news);
+        statics_on_news(server->statics, news);
         watch_note(server->watch, news);
 }
 
@@ -250,6 +257,7 @@ static void server_on_answer(void *userdata, const StoreAnswer *answer) {
         Server *server = userdata;
 
         inquiry_on_answer(server->inquiry, answer);
+        entry_orders_on_answer(server->entry_orders, answer);
 }
 
 static void server_on_heard(void *userdata, const char *unit) {
@@ -291,6 +299,14 @@ static bool server_may_watch(void *userdata, Conn *conn) {
         return operator_may_watch(&server->operator_parts, conn);
 }
 
+/* Static entries of the files; until they were read, none of theirs is gone. */
+static void server_take_nodes(Server *server) {
+        if (!server->config->has_adopted)
+                return;
+        if (statics_set_filed(server->statics, &server->config->nodes) < 0)
+                log_error("The static entries of the configuration are not in force: %s", strerror(ENOMEM));
+}
+
 /* What may change while the daemon runs; at the start there is nobody yet to be told. */
 static void server_apply_settings(Server *server) {
         const Settings *settings = &server->config->settings;
@@ -307,6 +323,8 @@ static void server_apply_settings(Server *server) {
         conns_set_packet_timeout(server->conns, settings->packet_timeout_usec);
         store_set_history_bounds(server->store, settings->history_days, settings->history_rows,
                                  settings->history_per_name);
+        server_take_nodes(server);
+        statics_sync(server->statics);
 }
 
 static void server_on_config(void *userdata) {
@@ -452,10 +470,14 @@ static void server_on_loaded(void *userdata, StoreLoaded *loaded) {
         for (size_t i = 0; i < loaded->n_refused; i++)
                 if (!refusals_find(server->refusals, loaded->refused[i].name, loaded->refused[i].n_name))
                         refusals_note(server->refusals, loaded->refused + i);
+        pins_take_loaded(server->pins, &loaded->pins);
+        statics_take_loaded(server->statics, &loaded->entries);
         salvage_meet_rows(&salvage, loaded);
         salvage_uncross_rows(&salvage, loaded);
         vigil_reconcile(server->vigil, server->keeper, loaded, server->config->boot_id);
         salvage_nodes(&salvage);
+        pins_tell_all(server->pins);
+        statics_sync(server->statics);
         keeper_release_rest(server->keeper, server_has_read_all(server));
 }
 
@@ -505,6 +527,12 @@ static int server_build_state(Server *server, const RegistryLimits *limits) {
                 r = unit_states_new(&server->unit_states, server->event, server->registry, server->ledger,
                                     &(UnitStatesHandler){ server_on_heard, server });
         if (r >= 0)
+                r = pins_new(&server->pins, server->registry, server->ledger);
+        if (r >= 0)
+                r = statics_new(&server->statics, server->event,
+                                &(StaticsParts){ server->registry, server->ledger, server->vigil,
+                                                 server->unit_states, server->pins });
+        if (r >= 0)
                 r = fdstore_new(&server->fdstore, server->event, herald_notify_path(server->herald),
                                 server->config->n_fdstore_max);
         return r;
@@ -524,6 +552,9 @@ static int server_build_desk(Server *server) {
         if (r >= 0)
                 r = orders_new(&server->orders,
                                &(OrdersParts){ server->registry, server->ledger, server->vigil, server->pending });
+        if (r >= 0)
+                r = entry_orders_new(&server->entry_orders, server->event,
+                                     &(EntryOrdersParts){ server->store, server->statics, server->pins });
         return r;
 }
 
@@ -553,7 +584,7 @@ static int server_build_mapper(Server *server) {
         const Config *config = server->config;
         int r = registrar_new(&server->registrar, server->event,
                               &(RegistrarParts){ server->ledger, server->vigil, server->unit_states,
-                                                 server->refusals, server->store, &server->counters },
+                                                 server->refusals, server->store, &server->counters, server->pins },
                               &config->settings.hold_usec);
 
         if (r >= 0)
@@ -561,7 +592,8 @@ static int server_build_mapper(Server *server) {
         if (r >= 0)
                 r = mapper_new(&server->mapper,
                                &(MapperParts){ server->registry, server->ledger, server->vigil,
-                                               server->gate, server->registrar, server->listings, &server->counters },
+                                               server->gate, server->registrar, server->listings, &server->counters,
+                                               server->statics },
                                &(MapperOptions){ &config->settings.lookup_from, &config->settings.list_from,
                                                  &config->settings.names_with_helpers,
                                                  config->relaxed_command_check, server_on_kill,
@@ -587,6 +619,8 @@ static void server_seat_operator(Server *server) {
                 .orders = server->orders,
                 .watch = server->watch,
                 .pending = server->pending,
+                .statics = server->statics,
+                .entry_orders = server->entry_orders,
                 .counters = &server->counters,
                 .boot_id = server->config->boot_id,
                 .started_usec = now_usec(CLOCK_REALTIME),
@@ -607,7 +641,9 @@ static int server_build(Server *server) {
         if (r < 0)
                 return r;
         server_seat_operator(server);
+        server_take_nodes(server);
         server_load(server);
+        statics_sync(server->statics);
         return 0;
 }
 
@@ -671,6 +707,7 @@ Server *server_free(Server *server) {
         mapper_free(server->mapper);
         gate_free(server->gate);
         watch_free(server->watch);
+        entry_orders_free(server->entry_orders);
         orders_free(server->orders);
         pending_free(server->pending);
         inquiry_free(server->inquiry);
@@ -680,6 +717,8 @@ Server *server_free(Server *server) {
         keeper_free(server->keeper);
         conns_free(server->conns);
         fdstore_free(server->fdstore);
+        statics_free(server->statics);
+        pins_free(server->pins);
         unit_states_free(server->unit_states);
         vigil_free(server->vigil);
         store_free(server->store);

@@ -618,6 +618,7 @@ void config_done(Config *config) {
         settings_done(&config->settings);
         config_source_done(&config->source);
         config_files_done(&config->files);
+        entries_done(&config->nodes);
         problems_done(&config->problems);
         *config = (Config){ .ready_fd = -1 };
 }
@@ -644,7 +645,11 @@ const char *config_degraded_reason(const Config *config) {
 void config_adopt(Config *config, ConfigLoad *load) {
         Settings settings = config->settings;
         ConfigFiles files = config->files;
+        Entries nodes = config->nodes;
 
+        config->nodes = load->nodes;
+        load->nodes = nodes;
+        config->has_adopted = true;
         config->settings = load->settings;
         config->files = load->files;
         load->settings = settings;
@@ -693,5 +698,6 @@ int config_dump(const Config *config) {
                 puts("# no file was read");
         putchar('\n');
         draft_print(&load->draft, stdout);
+        node_drafts_print(&load->nodes, stdout);
         return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "config/config_load.h"
+#include "core/entries.h"
 #include "log.h"
 #include "serve/sockets.h"
 #include "config/settings.h"
@@ -43,7 +44,9 @@ typedef struct Config {
          * files say. */
         Settings settings;
         ConfigSource source;
+        Entries nodes;     /* static entries that the files name; at most ENTRIES_STATICS_MAX */
         ConfigFiles files; /* that are in force */
+        bool has_adopted;  /* the files were read once, if only to find none */
         char reason[512];  /* config_degraded_reason() */
 
         bool relaxed_command_check;

@@ -21,16 +21,20 @@
 
 #define SECTION_BYTES_MAX 49 /* inih's */
 #define RESERVE "reserve"
+#define NODE "node"
+#define NODES_DIRECTORY "nodes.d"
 
 typedef enum SectionKind {
         SECTION_NONE,     /* before the first heading */
         SECTION_SETTINGS,
         SECTION_RESERVE,
+        SECTION_NODE,
         SECTION_BAD, /* what follows was told with its heading */
 } SectionKind;
 
 typedef struct Reader {
         const char *path;
+        bool has_nodes_only; /* of nodes.d */
         const char *text; /* the whole file */
         size_t n_text, offset;
         unsigned line; /* of the line that inih has */
@@ -77,6 +81,8 @@ static int reader_set(Reader *reader, const char *section, const char *key, cons
         reader_format_origin(reader, origin, sizeof origin);
         if (reader->section == SECTION_RESERVE)
                 return reader_set_reservation(reader, key, value, origin, why);
+        if (reader->section == SECTION_NODE)
+                return node_drafts_set(&reader->draft->nodes, key, value, why);
         id = setting_find(section, key);
         return id == _SETTING_N ? -ENOENT : draft_set(reader->draft, id, value, origin, why);
 }
@@ -99,7 +105,10 @@ static int on_pair(void *userdata, const char *section, const char *key, const c
         r = reader_set(reader, section, key, value ? value : "", &why);
         if (r == -ENOENT)
                 problems_add_error(reader->problems, "%s:%u: there is no setting '%s' in [%s]", reader->path,
-                                   reader->line, shown, reader->section == SECTION_RESERVE ? RESERVE : section);
+                                   reader->line, shown,
+                                   reader->section == SECTION_RESERVE ? RESERVE
+                                   : reader->section == SECTION_NODE  ? NODE
+                                                                      : section);
         else if (r == -EINVAL)
                 reader_complain(reader, shown, " ", why);
         else if (r < 0)
@@ -117,19 +126,41 @@ static bool is_comment(const char *text) {
         return !*text || *text == '#' || *text == ';';
 }
 
+/* Without blanks at its ends; false: nothing is left. */
+static bool reader_set_label(Reader *reader, const char *text) {
+        text += strspn(text, " \t");
+        snprintf(reader->label, sizeof reader->label, "%s", text);
+        for (size_t n = strlen(reader->label); n > 0 && strchr(" \t", reader->label[n - 1]); n--)
+                reader->label[n - 1] = 0;
+        return reader->label[0];
+}
+
+static void reader_begin_node(Reader *reader, const char *heading) {
+        _cleanup_(freep) char *why = NULL;
+        char origin[4096 + 32];
+        int r;
+
+        if (!reader_set_label(reader, heading + strlen(NODE))) {
+                reader_complain(reader, "[node] needs a name, for instance [node mail]", NULL, NULL);
+                return;
+        }
+        reader_format_origin(reader, origin, sizeof origin);
+        r = node_drafts_begin(&reader->draft->nodes, reader->label, reader->path, origin, &why);
+        if (r == -EINVAL)
+                reader_complain(reader, "[node] ", why, NULL);
+        else if (r < 0)
+                reader->error = r;
+        reader->section = SECTION_NODE;
+}
+
 /* `heading` is what stands between the brackets. */
 static void reader_begin_reserve(Reader *reader, const char *heading) {
-        const char *label = heading + strlen(RESERVE);
         char origin[4096 + 32];
 
-        label += strspn(label, " \t");
-        if (!*label) {
+        if (!reader_set_label(reader, heading + strlen(RESERVE))) {
                 reader_complain(reader, "[reserve] needs a label of its own, for instance [reserve mail]", NULL, NULL);
                 return;
         }
-        snprintf(reader->label, sizeof reader->label, "%s", label);
-        for (size_t n = strlen(reader->label); strchr(" \t", reader->label[n - 1]); n--)
-                reader->label[n - 1] = 0;
         reader_format_origin(reader, origin, sizeof origin);
         if (!draft_open_reservation(reader->draft, reader->label, origin))
                 reader->error = -ENOMEM;
@@ -142,11 +173,17 @@ static const char *describe_bad_heading(const char *line, const char *end) {
         return end - line - 1 > SECTION_BYTES_MAX ? " is longer than 49 bytes" : " has something behind its bracket";
 }
 
+/* "reserve mail" is of the kind "reserve", "reserves" is not. */
+static bool is_of_kind(const char *heading, const char *kind) {
+        size_t n = strlen(kind);
+
+        return strncmp(heading, kind, n) == 0 && (!heading[n] || strchr(" \t", heading[n]));
+}
+
 /* The line from '[' on. True if inih may see it. */
 static bool reader_begin_section(Reader *reader, const char *line) {
         const char *end = strchr(line, ']'), *rest = end ? end + 1 : NULL;
         char heading[SECTION_BYTES_MAX + 1];
-        size_t n_reserve = strlen(RESERVE);
 
         reader->section = SECTION_BAD;
         if (!end || end - line - 1 > SECTION_BYTES_MAX || !is_comment(rest + strspn(rest, " \t"))) {
@@ -154,13 +191,23 @@ static bool reader_begin_section(Reader *reader, const char *line) {
                 return false;
         }
         snprintf(heading, sizeof heading, "%.*s", (int)(end - line - 1), line + 1);
-        if (setting_has_section(heading))
+        if (is_of_kind(heading, NODE))
+                reader_begin_node(reader, heading);
+        else if (reader->has_nodes_only)
+                reader_complain(reader, "there is no section [", heading, "] in files of nodes.d, only [node NAME]");
+        else if (setting_has_section(heading))
                 reader->section = SECTION_SETTINGS;
-        else if (strncmp(heading, RESERVE, n_reserve) == 0 && strchr(" \t", heading[n_reserve]))
+        else if (is_of_kind(heading, RESERVE))
                 reader_begin_reserve(reader, heading);
         else
                 reader_complain(reader, "there is no section [", heading, "]");
         return reader->section != SECTION_BAD;
+}
+
+/* A line that cannot be read may have said the opposite of what the others say. */
+static void reader_break_entry(Reader *reader) {
+        if (reader->section == SECTION_NODE)
+                node_drafts_break(&reader->draft->nodes);
 }
 
 /* True if inih may see the line, which has no blanks at its ends. */
@@ -168,6 +215,7 @@ static bool reader_admit(Reader *reader, const char *line, int n_room) {
         if (is_comment(line))
                 return false;
         if (strlen(line) > CONFIG_FILE_LINE_MAX || strlen(line) + 3 > (size_t)n_room) {
+                reader_break_entry(reader);
                 /* It may have been a heading. */
                 if (*line == '[')
                         reader->section = SECTION_BAD;
@@ -181,6 +229,7 @@ static bool reader_admit(Reader *reader, const char *line, int n_room) {
                 return reader_begin_section(reader, line);
         if (strpbrk(line, "=:"))
                 return true;
+        reader_break_entry(reader);
         if (reader->section != SECTION_BAD)
                 reader_complain(reader, "'", line, "' is neither [section] nor key = value");
         return false;
@@ -279,14 +328,29 @@ static int add_path(ConfigFiles *files, const char *path) {
         return 0;
 }
 
-static int parse_text(const char *path, const char *text, size_t n_text, Draft *draft, Problems *problems) {
+/* Where what is read goes. */
+typedef struct Sink {
+        Draft *draft;
+        Problems *problems;
+        ConfigFiles *files;
+        bool has_nodes_only;
+} Sink;
+
+static int parse_text(const char *path, const char *text, size_t n_text, const Sink *sink) {
         static const char bom[] = "\xef\xbb\xbf";
-        Reader reader = { .path = path, .text = text, .n_text = n_text, .draft = draft, .problems = problems };
+        Reader reader = {
+                .path = path,
+                .has_nodes_only = sink->has_nodes_only,
+                .text = text,
+                .n_text = n_text,
+                .draft = sink->draft,
+                .problems = sink->problems,
+        };
         int line;
 
         if (n_text >= 3 && memcmp(text, bom, 3) == 0)
                 reader.offset = 3;
-        draft_begin_source(draft);
+        draft_begin_source(sink->draft);
         line = ini_parse_stream(reader_on_line, &reader, on_pair, &reader);
         if (reader.error < 0)
                 return reader.error;
@@ -294,7 +358,7 @@ static int parse_text(const char *path, const char *text, size_t n_text, Draft *
                 return -ENOMEM;
         /* Its first one; a comment before the '=' does it. */
         if (line > 0)
-                problems_add_error(problems, "%s:%d: this is neither [section] nor key = value", path, line);
+                problems_add_error(sink->problems, "%s:%d: this is neither [section] nor key = value", path, line);
         return 0;
 }
 
@@ -309,7 +373,7 @@ static const char *describe(int error) {
 }
 
 /* 0; -ENOENT; -ENOMEM; what else keeps it from being read has been told. */
-static int read_one(const char *path, Draft *draft, Problems *problems, ConfigFiles *files) {
+static int read_one(const char *path, const Sink *sink) {
         _cleanup_(freep) char *text = NULL;
         size_t n_text = 0;
         struct stat st;
@@ -320,11 +384,11 @@ static int read_one(const char *path, Draft *draft, Problems *problems, ConfigFi
         if (r == 0 && memchr(text, 0, n_text))
                 r = -EILSEQ;
         if (r < 0) {
-                problems_add_error(problems, "%s cannot be read: %s", path, describe(r));
+                problems_add_error(sink->problems, "%s cannot be read: %s", path, describe(r));
                 return 0;
         }
-        r = add_path(files, path);
-        return r < 0 ? r : parse_text(path, text, n_text, draft, problems);
+        r = add_path(sink->files, path);
+        return r < 0 ? r : parse_text(path, text, n_text, sink);
 }
 
 static int is_drop_in(const struct dirent *entry) {
@@ -337,8 +401,7 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
         return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static int read_drop_in(const char *directory, const char *name, Draft *draft, Problems *problems,
-                        ConfigFiles *files) {
+static int read_drop_in(const char *directory, const char *name, const Sink *sink) {
         _cleanup_(freep) char *path = NULL;
         int r;
 
@@ -346,21 +409,21 @@ static int read_drop_in(const char *directory, const char *name, Draft *draft, P
                 path = NULL;
                 return -ENOMEM;
         }
-        r = read_one(path, draft, problems, files);
+        r = read_one(path, sink);
         return r == -ENOENT ? 0 : r; /* just removed */
 }
 
-static int read_directory(const char *directory, Draft *draft, Problems *problems, ConfigFiles *files) {
+static int read_directory(const char *directory, const Sink *sink) {
         struct dirent **entries = NULL;
         int n = scandir(directory, &entries, is_drop_in, by_name), r = 0;
 
         if (n < 0 && errno == ENOMEM)
                 return -ENOMEM;
         if (n < 0 && errno != ENOENT)
-                problems_add_error(problems, "%s cannot be read: %s", directory, strerror(errno));
+                problems_add_error(sink->problems, "%s cannot be read: %s", directory, strerror(errno));
         for (int i = 0; i < n; i++) {
                 if (r == 0)
-                        r = read_drop_in(directory, entries[i]->d_name, draft, problems, files);
+                        r = read_drop_in(directory, entries[i]->d_name, sink);
                 free(entries[i]);
         }
         free(entries);
@@ -374,20 +437,42 @@ void config_files_done(ConfigFiles *files) {
         *files = (ConfigFiles){ 0 };
 }
 
+static int read_drop_ins(const char *path, const Sink *sink) {
+        _cleanup_(freep) char *directory = NULL;
+
+        if (asprintf(&directory, "%s.d", path) < 0) {
+                directory = NULL;
+                return -ENOMEM;
+        }
+        return read_directory(directory, sink);
+}
+
+/* Beside the main file. */
+static int read_nodes(const char *path, const Sink *sink) {
+        const char *slash = strrchr(path, '/');
+        _cleanup_(freep) char *directory = NULL;
+        Sink nodes = *sink;
+
+        if (asprintf(&directory, "%.*s" NODES_DIRECTORY, slash ? (int)(slash - path + 1) : 0, path) < 0) {
+                directory = NULL;
+                return -ENOMEM;
+        }
+        nodes.has_nodes_only = true;
+        return read_directory(directory, &nodes);
+}
+
 int config_files_read(const char *path, bool must_exist, Draft *draft, Problems *problems, ConfigFiles *ret) {
         _cleanup_(config_files_done) ConfigFiles files = { 0 };
-        _cleanup_(freep) char *directory = NULL;
-        int r = read_one(path, draft, problems, &files);
+        const Sink sink = { .draft = draft, .problems = problems, .files = &files };
+        int r = read_one(path, &sink);
 
         if (r == -ENOENT && must_exist)
                 problems_add_error(problems, "%s cannot be read: %s", path, strerror(ENOENT));
         if (r < 0 && r != -ENOENT)
                 return r;
-        if (asprintf(&directory, "%s.d", path) < 0) {
-                directory = NULL;
-                return -ENOMEM;
-        }
-        r = read_directory(directory, draft, problems, &files);
+        r = read_drop_ins(path, &sink);
+        if (r == 0)
+                r = read_nodes(path, &sink);
         if (r < 0)
                 return r;
         *ret = files;

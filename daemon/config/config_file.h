@@ -19,7 +19,8 @@ typedef struct ConfigFiles {
 
 void config_files_done(ConfigFiles *files);
 
-/* Reads `path`, then PATH.d/ *.conf in the order of their names. What is bad is told in `problems` and left out,
+/* Reads `path`, then PATH.d/ *.conf in the order of their names, then *.conf in nodes.d beside it, where only nodes are
+ * named. What is bad is told in `problems` and left out,
  * line by line. Neither the file nor the directory need be there, but where it `must_exist`. May take as long as the
  * disk does. 0 or -ENOMEM. */
 int config_files_read(const char *path, bool must_exist, Draft *draft, Problems *problems, ConfigFiles *ret);

@@ -37,6 +37,8 @@ ConfigLoad *config_load_new(const ConfigSource *source) {
                 r = draft_overlay(&load->draft, &source->options);
         if (r == 0)
                 r = draft_make_settings(&load->draft, &load->settings, &load->problems);
+        if (r == 0)
+                r = node_drafts_make(&load->draft.nodes, &load->nodes, &load->problems);
         return r < 0 ? NULL : TAKE_PTR(load);
 }
 
@@ -45,6 +47,7 @@ ConfigLoad *config_load_free(ConfigLoad *load) {
                 return NULL;
         draft_done(&load->draft);
         settings_done(&load->settings);
+        entries_done(&load->nodes);
         problems_done(&load->problems);
         config_files_done(&load->files);
         free(load);

@@ -21,6 +21,7 @@ int config_source_copy(const ConfigSource *source, ConfigSource *ret);
 typedef struct ConfigLoad {
         Draft draft;
         Settings settings;
+        Entries nodes;
         Problems problems;
         ConfigFiles files;
 } ConfigLoad;

@@ -33,6 +33,7 @@ void draft_done(Draft *draft) {
                 text_done(&reservation->owners);
         }
         free(draft->reservations);
+        node_drafts_done(&draft->nodes);
         *draft = (Draft){ 0 };
 }
 

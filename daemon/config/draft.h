@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "config/node_drafts.h"
 #include "config/problems.h"
 #include "config/settings.h"
 
@@ -29,6 +30,7 @@ typedef struct Draft {
         DraftText texts[_SETTING_N];
         DraftReservation *reservations; /* owned */
         size_t n_reservations;
+        NodeDrafts nodes;
         unsigned source;
 } Draft;
 

@@ -38,11 +38,11 @@ typedef enum ControlKind {
         CONTROL_ANNOUNCE = 7, /* NAME, HOST?, SCOPE?, CREATION?, ANNOUNCED?, PAIR*: also on loopback TCP */
         CONTROL_RELEASE = 8,  /* NAME, SCOPE? */
         CONTROL_FIND = 9,     /* a selection: who is registered now; also on TCP */
-        CONTROL_ADD = 10,     /* a static entry */
-        CONTROL_REMOVE = 11,  /* a static entry */
-        CONTROL_PIN = 12,     /* NAME, PORT: the port that a name is to have */
+        CONTROL_ADD = 10,     /* a static entry: NAME, PORT, ADDRESS?, HOST? */
+        CONTROL_REMOVE = 11,  /* NAME, ADDRESS? */
+        CONTROL_PIN = 12,     /* NAME, PORT */
         CONTROL_UNPIN = 13,   /* NAME */
-        CONTROL_PINS = 14,    /* NAME? */
+        CONTROL_PINS = 14,    /* NAME?; with a NAME also on TCP, from this machine */
         CONTROL_ENTRIES = 15, /* all static entries */
         /* records */
         CONTROL_END = 64,
@@ -56,8 +56,8 @@ typedef enum ControlKind {
         CONTROL_SYNCED_RECORD = 72,  /* WATCH: you know all there was at REVISION */
         CONTROL_GONE_RECORD = 73,    /* WATCH: a tenure record's fields and REVISION: not registered any more */
         CONTROL_MORE_RECORD = 74,    /* HISTORY, AT: there is more, ask again with this CURSOR */
-        CONTROL_PIN_RECORD = 75,     /* NAME, PORT, SINCE, BY */
-        CONTROL_ENTRY_RECORD = 76,   /* a static entry */
+        CONTROL_PIN_RECORD = 75,     /* NAME, PORT, SINCE, BY? */
+        CONTROL_ENTRY_RECORD = 76,   /* NAME, HOST?, PORT, ADDRESS, SINCE, BY, STATE, REASON? */
 } ControlKind;
 
 typedef enum ControlError {
@@ -69,9 +69,9 @@ typedef enum ControlError {
         CONTROL_E_INTERNAL = 6,
         CONTROL_E_NOT_FOUND = 7,   /* no such node */
         CONTROL_E_AMBIGUOUS = 8,   /* several nodes have that name: a SCOPE is needed */
-        CONTROL_E_UNAVAILABLE = 9, /* the registry file cannot be read now */
+        CONTROL_E_UNAVAILABLE = 9, /* the registry file cannot be read, or takes no writes now */
         CONTROL_E_TOO_SLOW = 10,   /* WATCH: its reader is cut off, and can go on from the last SYNCED */
-        CONTROL_E_EXISTS = 11,     /* there is such an entry already */
+        CONTROL_E_EXISTS = 11,     /* such an entry or pin is there, and says something else */
 } ControlError;
 
 const char *control_error_to_string(uint32_t error); /* "malformed", ...; "unknown" for others */
@@ -132,7 +132,7 @@ typedef enum ControlTag {
         CONTROL_TAG_NAME_KIND = 55,   /* text: short, long; absent: unknown */
         CONTROL_TAG_NODE_ORIGIN = 56, /* text: static; absent: it has registered */
         CONTROL_TAG_ELSEWHERE = 58,   /* u8 1: on another machine, at SCOPE */
-        CONTROL_TAG_PINNED_PORT = 59, /* u16 */
+        CONTROL_TAG_PINNED_PORT = 59, /* u16: which its name was given for good; absent: none */
 
         /* CONTROL_STATUS_RECORD */
         CONTROL_TAG_PROGRAM_VERSION = 60, /* text */

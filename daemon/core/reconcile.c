@@ -24,6 +24,8 @@ static ReconcileVerdict plan_without_connection(const ReconcileFacts *facts) {
                 return end_with(NODE_END_MACHINE_RESTARTED);
         switch (facts->listener) {
         case LISTENER_ALIVE:
+                if (facts->is_static)
+                        return (ReconcileVerdict){ .keep = true };
                 return await_until(USEC_INFINITE);
         case LISTENER_GONE:
                 return end_with(NODE_END_FOUND_DEAD);

@@ -24,6 +24,7 @@ typedef enum ConnectionEvidence {
 } ConnectionEvidence;
 
 typedef struct ReconcileFacts {
+        bool is_static; /* the row is of a node that has not registered: nobody awaits its connection */
         bool other_boot; /* the row is known to be of another boot of the machine */
         ListenerEvidence listener;
         ConnectionEvidence connection;
@@ -33,7 +34,7 @@ typedef struct ReconcileFacts {
 typedef struct ReconcileVerdict {
         bool keep;
         NodeEnd end; /* if it is not kept */
-        bool is_awaited;           /* if it is kept: without its connection */
+        bool is_awaited;           /* if it is kept: something that was known of it is missing */
         bool is_listener_gone;     /* if it is kept with its connection */
         uint64_t await_until_usec; /* if it is awaited: CLOCK_MONOTONIC, or USEC_INFINITE */
 } ReconcileVerdict;

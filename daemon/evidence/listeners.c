@@ -483,6 +483,16 @@ int listeners_find_listener(Listeners *listeners, uint16_t port, bool ipv6, cons
         return 0;
 }
 
+int listeners_find_reached(Listeners *listeners, const Address *address, uint16_t port, SocketFacts *ret) {
+        const Endpoint dialled = { .address = *address, .port = port };
+        Entry entry;
+        int r = listeners_look_up_listener(listeners, &dialled, family_of(address, true), &entry);
+
+        if (r >= 0)
+                *ret = entry.facts;
+        return r;
+}
+
 int listeners_is_alive(Listeners *listeners, const NodeListener *listener, uint16_t port) {
         const Endpoint bound_to = { .address = listener->address, .port = port };
         _cleanup_(answer_done) Answer answer = { 0 };

@@ -50,6 +50,10 @@ int listeners_find_listener(Listeners *listeners, uint16_t port, bool ipv6, cons
                             bool (*is_claimed)(uint64_t cookie, void *userdata), void *userdata,
                             NodeListener *ret);
 
+/* The listener that whoever dials `address` (none of those that stand for any) at `port` reaches, whosoever it is. 0;
+ * -ENOENT; other negative errno. Says nothing of whether the address is one of this machine. */
+int listeners_find_reached(Listeners *listeners, const Address *address, uint16_t port, SocketFacts *ret);
+
 /* 1 while the socket with that cookie listens on `port` (host order), 0 if it does not, negative
  * errno where the kernel did not answer, or where no listener is known (-EINVAL: cookie 0). */
 int listeners_is_alive(Listeners *listeners, const NodeListener *listener, uint16_t port);

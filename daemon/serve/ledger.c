@@ -390,7 +390,7 @@ static void log_enter(const Node *node) {
                 log_event(LOG_INFO, LOG_EVENT_NODE_REGISTERED, &fields, "%s registered at port %u", node->info.name,
                           node->info.port);
         if (node->pinned_port != 0 && node->pinned_port != node->info.port)
-                log_event(LOG_WARNING, LOG_EVENT_NODE_REGISTERED, &fields,
+                log_event(LOG_WARNING, LOG_EVENT_ENTRY, &fields,
                           "%s is at port %u, though its name is pinned to port %u", node->info.name, node->info.port,
                           node->pinned_port);
 }

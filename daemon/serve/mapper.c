@@ -54,9 +54,12 @@ static void mapper_tell(Mapper *mapper, EventKind kind, Node *node) {
 static void mapper_port2(Mapper *mapper, Conn *conn, const WireRequest *request) {
         uint8_t answer[WIRE_PORT2_ANSWER_MAX];
         Address local = local_address(conn);
-        const Node *node = registry_find(mapper->parts.registry, request->name, request->n_name, &local);
-        size_t n = wire_put_port2(answer, node ? &node->info : NULL);
+        const Node *node;
+        size_t n;
 
+        statics_look_for(mapper->parts.statics, request->name, request->n_name);
+        node = registry_find(mapper->parts.registry, request->name, request->n_name, &local);
+        n = wire_put_port2(answer, node ? &node->info : NULL);
         mapper->parts.counters->n_port2++;
         if (!node)
                 mapper->parts.counters->n_lookups_missed++;
@@ -74,6 +77,7 @@ static void mapper_listing(Mapper *mapper, Conn *conn, ListingKind kind) {
 
         if (kind == LISTING_NAMES && !*mapper->options.names_with_helpers)
                 kind = LISTING_NAMES_WITHOUT_HELPERS;
+        statics_look(mapper->parts.statics);
         blob = listings_get(mapper->parts.listings, mapper->parts.registry, kind);
         if (kind != LISTING_DUMP)
                 mapper->parts.counters->n_names++;

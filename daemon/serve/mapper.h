@@ -12,6 +12,7 @@
 #include "serve/ledger.h"
 #include "serve/listing.h"
 #include "serve/registrar.h"
+#include "serve/statics.h"
 #include "serve/vigil.h"
 
 /* All of these are borrowed and outlive the mapper. */
@@ -23,6 +24,7 @@ typedef struct MapperParts {
         Registrar *registrar;
         Listings *listings;
         Counters *counters;
+        Statics *statics; /* NULL: there are none */
 } MapperParts;
 
 typedef struct MapperOptions {

@@ -143,6 +143,7 @@ static void answer_find(const OperatorParts *parts, Conn *conn, const ControlReq
 }
 
 static void operator_dispatch(const OperatorParts *parts, Conn *conn, const ControlRequest *request) {
+        statics_look(parts->statics);
         switch (request->kind) {
         case CONTROL_STATUS:
                 answer_status(parts, conn);
@@ -170,6 +171,18 @@ static void operator_dispatch(const OperatorParts *parts, Conn *conn, const Cont
                 break;
         case CONTROL_FIND:
                 answer_find(parts, conn, request);
+                break;
+        case CONTROL_ADD:
+        case CONTROL_REMOVE:
+        case CONTROL_PIN:
+        case CONTROL_UNPIN:
+                entry_orders_on_request(parts->entry_orders, conn, request);
+                break;
+        case CONTROL_PINS:
+                entry_orders_tell_pins(parts->entry_orders, conn, request);
+                break;
+        case CONTROL_ENTRIES:
+                entry_orders_tell_entries(parts->entry_orders, conn);
                 break;
         default: /* a number from outside */
                 answer_error(conn, CONTROL_E_UNKNOWN_REQUEST, "This daemon does not know that request.");

@@ -5,6 +5,7 @@
 #include "core/access.h"
 #include "serve/conn.h"
 #include "serve/counters.h"
+#include "serve/entry_orders.h"
 #include "serve/find.h"
 #include "serve/gate.h"
 #include "serve/inquiry.h"
@@ -14,6 +15,7 @@
 #include "serve/pending.h"
 #include "serve/registrar.h"
 #include "serve/sockets.h"
+#include "serve/statics.h"
 #include "serve/unit_states.h"
 #include "serve/vigil.h"
 #include "serve/watch.h"
@@ -38,6 +40,8 @@ typedef struct OperatorParts {
         Orders *orders;
         Watch *watch;
         Pending *pending;
+        Statics *statics;
+        EntryOrders *entry_orders;
         Counters *counters;
         const char *boot_id;       /* or NULL */
         uint64_t started_usec;     /* CLOCK_REALTIME */

@@ -149,6 +149,8 @@ static const char *announcement_judge(const Announcement *announcement, const No
                 return "Over TCP only the user who registered the name may announce for it.";
         if (uid != node->peer.uid && uid != 0)
                 return "Only the user who registered the name, or root, may announce for it.";
+        if (node_is_elsewhere(node))
+                return "That node is on another machine: nobody here knows what becomes of it.";
         if (announcement->has_creation && announcement->creation != node->creation)
                 return "That is the creation of an earlier node of this name.";
         return NULL;
@@ -234,6 +236,10 @@ void orders_release(Orders *orders, Conn *conn, const ControlRequest *request) {
         }
         if (uid == NODE_UID_UNKNOWN || (uid != 0 && uid != geteuid())) {
                 orders_deny(conn, node, uid, "Only root and the daemon's own user may release a name.");
+                return;
+        }
+        if (node_is_static(node)) {
+                orders_deny(conn, node, uid, "It is there by its static entry: remove that (rollcall remove, or nodes.d).");
                 return;
         }
         snprintf(by, sizeof by, "uid %u", uid);

@@ -17,7 +17,7 @@ static void put_host(ControlBuffer *buffer, const Node *node) {
         if (!host)
                 return;
         control_put_string(buffer, CONTROL_TAG_HOST, host);
-        control_put_string(buffer, CONTROL_TAG_HOST_SOURCE, "announced");
+        control_put_string(buffer, CONTROL_TAG_HOST_SOURCE, node_profile_host_source(&node->profile));
         control_put_string(buffer, CONTROL_TAG_NAME_KIND, host_is_long(host) ? "long" : "short");
 }
 
@@ -43,6 +43,18 @@ static void put_place(ControlBuffer *buffer, const Node *node) {
                 control_put_string(buffer, CONTROL_TAG_UNIT, node->unit);
 }
 
+/* What an operator has ordered about it. */
+static void put_orders(ControlBuffer *buffer, const Node *node) {
+        const char *origin = node_origin_to_string(node->facts.origin);
+
+        if (origin)
+                control_put_string(buffer, CONTROL_TAG_NODE_ORIGIN, origin);
+        if (node_is_elsewhere(node))
+                control_put_u8(buffer, CONTROL_TAG_ELSEWHERE, 1);
+        if (node->pinned_port != 0)
+                control_put_u16(buffer, CONTROL_TAG_PINNED_PORT, node->pinned_port);
+}
+
 static void put_state(ControlBuffer *buffer, const Node *node) {
         control_put_string(buffer, CONTROL_TAG_STATE, node_state_to_string(node->state));
         control_put_string(buffer, CONTROL_TAG_STATE_SOURCE, node_source_to_string(node->state_source));
@@ -63,10 +75,12 @@ void records_put_public_fields(ControlBuffer *buffer, const Node *node) {
         control_put_u8(buffer, CONTROL_TAG_PROTOCOL, node->info.protocol);
         control_put_u16(buffer, CONTROL_TAG_HIGHEST_VERSION, node->info.highest_version);
         control_put_u16(buffer, CONTROL_TAG_LOWEST_VERSION, node->info.lowest_version);
-        control_put_u32(buffer, CONTROL_TAG_CREATION, node->creation);
+        if (node->creation != 0)
+                control_put_u32(buffer, CONTROL_TAG_CREATION, node->creation);
         control_put_u64(buffer, CONTROL_TAG_SINCE, node->since_usec);
         put_place(buffer, node);
         put_announced(buffer, node);
+        put_orders(buffer, node);
 }
 
 void records_put_private_fields(ControlBuffer *buffer, const Node *node) {

@@ -210,6 +210,7 @@ static uint64_t registrar_register(Registrar *registrar, Conn *conn, const NodeI
                 .info = *info,
                 .connection = conn,
                 .connection_fd = conn_fd(conn),
+                .pinned_port = pins_port_of(registrar->parts.pins, info->name, info->n_name),
         };
         uint64_t until = 0;
         Reply reply;

@@ -11,6 +11,7 @@
 #include "serve/conn.h"
 #include "serve/counters.h"
 #include "serve/ledger.h"
+#include "serve/pins.h"
 #include "serve/unit_states.h"
 #include "serve/vigil.h"
 #include "state/store.h"
@@ -23,6 +24,7 @@ typedef struct RegistrarParts {
         Refusals *refusals;
         Store *store;
         Counters *counters;
+        const Pins *pins; /* NULL: there are none */
 } RegistrarParts;
 
 typedef struct Registrar Registrar;

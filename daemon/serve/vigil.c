@@ -111,7 +111,7 @@ const char *vigil_describe_evidence(const Vigil *vigil, char *text, size_t n_tex
 static bool vigil_may_be_mismatched(Vigil *vigil, const Node *node) {
         NodeListener other;
 
-        if (node->facts.is_awaited || node->facts.is_listener_gone)
+        if (node->facts.is_awaited || node->facts.is_listener_gone || node_is_static(node))
                 return false;
         return listeners_find_listener(vigil->listeners, node->info.port, node->listener.ipv6,
                                        &node->peer, NULL, NULL, &other) == 0 &&
@@ -368,11 +368,11 @@ bool vigil_is_local(Vigil *vigil, Conn *conn) {
                listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) == 0;
 }
 
-/* An awaited node does not claim its listener: whoever comes may be that node. */
+/* An awaited node does not claim its listener, nor does one that has not registered: whoever comes may be that node. */
 static bool cookie_is_claimed(uint64_t cookie, void *userdata) {
         const Node *node = registry_find_by_cookie(userdata, cookie);
 
-        while (node && node->facts.is_awaited)
+        while (node && (node->facts.is_awaited || node_is_static(node)))
                 node = registry_next_by_cookie(userdata, node);
         return node;
 }
@@ -452,10 +452,22 @@ static void vigil_settle_name(Vigil *vigil, const NodeInfo *info) {
         }
 }
 
+/* event->peer has what is known. */
+static void vigil_examine_unit(Vigil *vigil, Event *event) {
+        int r;
+
+        event->unit = NULL;
+        if (!vigil->cgroups || event->peer.cgroup_id == 0)
+                return;
+        r = cgroups_find_unit(vigil->cgroups, event->peer.cgroup_id, &event->unit, &event->is_unit_own);
+        if (r < 0)
+                event->unit = NULL;
+        event->is_unit_late = r == -EAGAIN;
+}
+
 void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         const struct sockaddr *local = conn_local(conn);
         SocketFacts facts;
-        int r;
 
         event->peer = (NodePeer){ .uid = NODE_UID_UNKNOWN };
         event->listener = (NodeListener){ 0 };
@@ -467,17 +479,61 @@ void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         event->peer = (NodePeer){ .uid = facts.uid, .cgroup_id = facts.cgroup_id };
         if (vigil_match_listener(vigil, &event->info, &event->peer, facts.ipv6, &event->listener) < 0)
                 event->listener = (NodeListener){ 0 };
-        if (!vigil->cgroups || facts.cgroup_id == 0)
-                return;
-        r = cgroups_find_unit(vigil->cgroups, facts.cgroup_id, &event->unit, &event->is_unit_own);
-        if (r < 0)
-                event->unit = NULL;
-        event->is_unit_late = r == -EAGAIN;
+        vigil_examine_unit(vigil, event);
+}
+
+void vigil_examine_listener(Vigil *vigil, const SocketFacts *listener, Event *event) {
+        event->peer = (NodePeer){ .uid = listener->uid, .cgroup_id = listener->cgroup_id };
+        event->listener = (NodeListener){
+                .cookie = listener->cookie,
+                .address = listener->local,
+                .ipv6 = listener->ipv6,
+        };
+        vigil_examine_unit(vigil, event);
+}
+
+int vigil_take_picture(Vigil *vigil, VigilPicture *ret) {
+        if (vigil->blind_reason)
+                return -ENOTCONN;
+        return listeners_snapshot(vigil->listeners, &ret->sockets, &ret->n_sockets);
+}
+
+void vigil_picture_done(VigilPicture *picture) {
+        free(picture->sockets);
+        *picture = (VigilPicture){ 0 };
+}
+
+/* One that listens on all addresses is preferred. */
+static const SocketFacts *picture_find_port(const VigilPicture *picture, uint16_t port) {
+        const SocketFacts *found = NULL;
+
+        for (size_t i = 0; i < picture->n_sockets; i++) {
+                const SocketFacts *socket = picture->sockets + i;
+
+                if (socket->local_port != port || socket->inode == 0)
+                        continue;
+                if (!found || (address_is_any(&socket->local) && !address_is_any(&found->local)))
+                        found = socket;
+        }
+        return found;
+}
+
+int vigil_find_reached(Vigil *vigil, const VigilPicture *picture, const Address *address, uint16_t port,
+                       SocketFacts *ret) {
+        const SocketFacts *found;
+
+        if (!address_is_any(address))
+                return listeners_find_reached(vigil->listeners, address, port, ret);
+        found = picture_find_port(picture, port);
+        if (!found)
+                return -ENOENT;
+        *ret = *found;
+        return 0;
 }
 
 /* True if the registry is not as it was, and what stands in the way must be looked for anew. */
 static bool vigil_settle(Vigil *vigil, Node *holder) {
-        bool was_awaited = holder->facts.is_awaited;
+        bool leaves = holder->facts.is_awaited || node_is_static(holder);
 
         if (holder->connection && conn_has_ended(holder->connection)) {
                 vigil_on_connection_ended(vigil, holder);
@@ -485,7 +541,7 @@ static bool vigil_settle(Vigil *vigil, Node *holder) {
         }
         if (vigil_knows_gone(vigil, holder)) {
                 vigil_tell(vigil, EVENT_LISTENER_GONE, holder);
-                return was_awaited;
+                return leaves;
         }
         return false;
 }
@@ -561,10 +617,10 @@ static void vigil_reconcile_node(Vigil *vigil, Keeper *keeper, Node **node, cons
                 log_error("%s is forgotten: %s", kept->info.name, strerror(-r));
         if (r < 0)
                 return;
-        if (!verdict.is_awaited && keeper_adopt(keeper, kept) < 0)
+        if (facts->connection == CONNECTION_OPEN && keeper_adopt(keeper, kept) < 0)
                 log_error("%s cannot be watched", kept->info.name);
         ledger_note_kept(vigil->ledger, kept, reconcile_reason(facts));
-        if (!verdict.is_awaited && !kept->connection)
+        if (facts->connection == CONNECTION_OPEN && !kept->connection)
                 vigil_tell(vigil, EVENT_CONNECTION_ENDED, kept);
 }
 
@@ -590,6 +646,7 @@ void vigil_reconcile(Vigil *vigil, Keeper *keeper, StoreLoaded *loaded, const ch
                         facts.listener =
                                 vigil_evidence_of(vigil, loaded->nodes[i], snapshot, n_snapshot);
                 facts.connection = keeper_evidence_of(keeper, loaded->nodes[i]);
+                facts.is_static = node_is_static(loaded->nodes[i]);
                 vigil_reconcile_node(vigil, keeper, loaded->nodes + i, &facts);
         }
         ledger_reserve_creations(vigil->ledger);

@@ -40,6 +40,22 @@ bool vigil_is_local(Vigil *vigil, Conn *conn);
  * event->peer, listener and unit (good until the next call); what is not known stays unknown. */
 void vigil_examine(Vigil *vigil, Conn *conn, Event *event);
 
+/* Who listens at this moment, for several questions. */
+typedef struct VigilPicture {
+        SocketFacts *sockets; /* owned */
+        size_t n_sockets;
+} VigilPicture;
+
+/* 0; -ENOTCONN: we cannot see; other negative errno. To be given to vigil_picture_done(). */
+int vigil_take_picture(Vigil *vigil, VigilPicture *ret);
+void vigil_picture_done(VigilPicture *picture);
+/* The listener that whoever dials `address` at `port` reaches; "any": that of the machine, whatever it is bound to.
+ * 0; -ENOENT; other negative errno. */
+int vigil_find_reached(Vigil *vigil, const VigilPicture *picture, const Address *address, uint16_t port,
+                       SocketFacts *ret);
+/* As vigil_examine(), of the one who listens. */
+void vigil_examine_listener(Vigil *vigil, const SocketFacts *listener, Event *event);
+
 /* The connection of a registered node has ended: so has the registration, unless it was its twin's (see
  * serve/twins.h). */
 void vigil_on_connection_ended(Vigil *vigil, Node *node);

@@ -23,10 +23,10 @@ import time
 HEAD = b"LRC\x01"
 
 REQUESTS = {"STATUS": 1, "NAMES": 2, "WHY": 3, "HISTORY": 4, "AT": 5, "WATCH": 6, "ANNOUNCE": 7, "RELEASE": 8,
-            "FIND": 9}
+            "FIND": 9, "ADD": 10, "REMOVE": 11, "PIN": 12, "UNPIN": 13, "PINS": 14, "ENTRIES": 15}
 RECORDS = {
     "END": 64, "ERROR": 65, "STATUS": 66, "NODE": 67, "SOCKET": 68, "TENURE": 69, "REFUSAL": 70, "EPOCH": 71,
-    "SYNCED": 72, "GONE": 73, "MORE": 74,
+    "SYNCED": 72, "GONE": 73, "MORE": 74, "PIN": 75, "ENTRY": 76,
 }
 ERRORS = {
     1: "malformed", 2: "bad-version", 3: "unknown-request", 4: "denied", 5: "busy", 6: "internal", 7: "not-found",
