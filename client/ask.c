@@ -109,7 +109,7 @@ uint32_t ask_error_of(const Record *error) {
 
 /* What is wrong with the request rather than with the daemon. */
 static bool is_about_request(uint32_t error) {
-        return error == CONTROL_E_NOT_FOUND || error == CONTROL_E_AMBIGUOUS;
+        return error == CONTROL_E_NOT_FOUND || error == CONTROL_E_AMBIGUOUS || error == CONTROL_E_EXISTS;
 }
 
 static char *text_of(const Record *record) {

@@ -50,6 +50,9 @@ static const Option known[] = {
         { "at", OPTION_AT, offsetof(Options, at), FORM_TEXTS },
         { "exclude", OPTION_EXCLUDE, offsetof(Options, exclude), FORM_TEXTS },
         { "hidden", OPTION_HIDDEN, offsetof(Options, with_hidden), FORM_FLAG },
+        { "host-part", OPTION_HOST_PART, offsetof(Options, host_part), FORM_TEXT },
+        { "address", OPTION_ADDRESS, offsetof(Options, address), FORM_TEXT },
+        { "nft", OPTION_NFT, offsetof(Options, is_nft), FORM_FLAG },
 };
 
 const char *options_name(unsigned options) {

@@ -28,6 +28,8 @@ typedef struct Options {
         const char *count;
         OptionTexts at, exclude;
         bool with_hidden;
+        const char *host_part, *address;
+        bool is_nft;
         char **words; /* the command and what belongs to it */
         size_t n_words;
         unsigned given; /* of the options that not every command takes: OPTION_X */
@@ -50,6 +52,9 @@ typedef struct Options {
 #define OPTION_EXCLUDE (1U << 13)
 #define OPTION_HIDDEN (1U << 14)
 #define OPTION_COUNT (1U << 15)
+#define OPTION_HOST_PART (1U << 24)
+#define OPTION_ADDRESS (1U << 25)
+#define OPTION_NFT (1U << 26)
 
 /* Options may stand anywhere; a word such as -2h is a time, "--" ends the options. The words are moved to the front
  * of argv. 0, or an exit status after one sentence. Release with options_done(), also then. */

@@ -8,11 +8,13 @@
 #include "announce.h"
 #include "checkup.h"
 #include "complaint.h"
+#include "entries.h"
 #include "find.h"
 #include "history.h"
 #include "names.h"
 #include "options.h"
 #include "output.h"
+#include "pins.h"
 #include "release.h"
 #include "status.h"
 #include "util.h"
@@ -48,6 +50,13 @@ static const Command commands[] = {
         { "not-ready", announce_run_not_ready, 1, SIZE_MAX,
           "who is not ready? rollcall not-ready NAME [KEY=VALUE...]", OPTION_PORT | OPTION_WAIT | OPTION_QUIET },
         { "release", release_run, 1, 1, "release which name? rollcall release NAME", OPTION_QUIET },
+        { "add", entries_run_add, 1, 1, "add which name? rollcall add NAME --port PORT",
+          OPTION_PORT | OPTION_ADDRESS | OPTION_HOST_PART | OPTION_QUIET },
+        { "remove", entries_run_remove, 1, 1, "remove which entry? rollcall remove NAME", OPTION_QUIET },
+        { "entries", entries_run, 0, 0, NULL, 0 },
+        { "pin", pins_run_pin, 2, 2, "pin which name to which port? rollcall pin NAME PORT", OPTION_QUIET },
+        { "unpin", pins_run_unpin, 1, 1, "unpin which name? rollcall unpin NAME", OPTION_QUIET },
+        { "pins", pins_run, 0, 0, NULL, OPTION_NFT },
 };
 
 static const char help[] =
@@ -73,6 +82,12 @@ static const char help[] =
         "  ready NAME [KEY=VALUE...]    for a node's unit: tells that the node is ready\n"
         "  not-ready NAME               ... that it is about to leave: [--wait T] [--port PORT]\n"
         "  release NAME                 takes a name from its holder\n"
+        "  add NAME --port PORT         enters a node that does not register: [--address A]\n"
+        "                               [--host-part H]\n"
+        "  remove NAME[@ADDRESS]        takes its entry away\n"
+        "  entries                      all of them, and whether their nodes are there\n"
+        "  pin NAME PORT, unpin NAME    gives a name a port for good\n"
+        "  pins [--nft]                 all of them; --nft: for the firewall\n"
         "\n"
         "  NAME may be NAME@ADDRESS, or a node's full name. PATTERN: 'web_*', 'web_?@db*', 'mynode@*'.\n"
         "  MACHINE: local, HOST, HOST:PORT, [ADDRESS]:PORT. TIME: 13:30, '2026-11-21 13:30', -2h,\n"
@@ -91,7 +106,7 @@ static const char help[] =
         "could not be asked.\n";
 
 static RollcallExit complain_command(const char *word) {
-        char names[256] = "";
+        char names[512] = "";
         size_t n = 0;
 
         for (size_t i = 0; i < ELEMENTS(commands) && n < sizeof(names); i++)

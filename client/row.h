@@ -21,6 +21,7 @@ typedef enum RowText {
         ROW_HOW,
         ROW_BY,
         ROW_REASON,
+        ROW_ADDRESS,
         ROW_HOST_SOURCE,
         ROW_NAME_KIND,
         ROW_NODE_ORIGIN,

@@ -175,6 +175,28 @@ json_t *row_found_to_json(const Row *row) {
         return object;
 }
 
+json_t *row_entry_to_json(const Row *row) {
+        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                         "name", text_to_json(row, ROW_NAME),
+                         "port", number_to_json(row, ROW_PORT),
+                         "address", text_to_json(row, ROW_ADDRESS),
+                         "host", text_to_json(row, ROW_HOST),
+                         "state", text_to_json(row, ROW_STATE),
+                         "reason", text_to_json(row, ROW_REASON),
+                         "since", time_to_json(row, ROW_SINCE_USEC),
+                         "since_usec", number_to_json(row, ROW_SINCE_USEC),
+                         "by", text_to_json(row, ROW_BY));
+}
+
+json_t *row_pin_to_json(const Row *row) {
+        return json_pack("{s:o, s:o, s:o, s:o, s:o}",
+                         "name", text_to_json(row, ROW_NAME),
+                         "port", number_to_json(row, ROW_PORT),
+                         "since", time_to_json(row, ROW_SINCE_USEC),
+                         "since_usec", number_to_json(row, ROW_SINCE_USEC),
+                         "by", text_to_json(row, ROW_BY));
+}
+
 json_t *rows_to_json(const Rows *rows, json_t *(*to_json)(const Row *row)) {
         json_t *array = json_array();
 

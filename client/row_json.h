@@ -17,6 +17,9 @@ json_t *row_holder_to_json(const Row *row);
 /* A node that was found on one of several machines: `node`, `host_assumed`, `machine`, `told_by`, and the same keys. */
 json_t *row_found_to_json(const Row *row);
 json_t *row_refusal_to_json(const Row *row);
+/* A static entry; a pinned port. */
+json_t *row_entry_to_json(const Row *row);
+json_t *row_pin_to_json(const Row *row);
 
 /* An array of what `to_json` makes of each. */
 json_t *rows_to_json(const Rows *rows, json_t *(*to_json)(const Row *row));

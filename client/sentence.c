@@ -84,6 +84,7 @@ char *sentence_state(const Row *row) {
                 { "listener", "by its listening socket" },
                 { "unit", "by its unit" },
                 { "announcement", "by its own word" },
+                { "entry", "by its static entry: it is on another machine, and nobody here knows whether it lives" },
         };
         _cleanup_(freep) char *state = row_text(row, ROW_STATE);
         _cleanup_(freep) char *source = in_words(words, ELEMENTS(words), row, ROW_STATE_SOURCE, "");
@@ -100,6 +101,15 @@ char *sentence_when(uint64_t usec, uint64_t now_usec) {
                       text_duration(now_usec > usec ? now_usec - usec : 0, since));
 }
 
+/* A static node was not waited for. */
+static const char *how_static(const Row *row) {
+        if (!row_text_is(row, ROW_NODE_ORIGIN, "static"))
+                return NULL;
+        if (row_text_is(row, ROW_HOW, "listener-gone"))
+                return "its listening socket closed";
+        return row_text_is(row, ROW_HOW, "replaced") ? "it registered by itself" : NULL;
+}
+
 char *sentence_how(const Row *row) {
         static const Word words[] = {
                 { "left", "its connection ended: it stopped, died or gave the name up" },
@@ -110,8 +120,11 @@ char *sentence_how(const Row *row) {
                 { "did-not-return", "it did not come back after a restart of rollcalld" },
                 { "stopped", "a STOP request (epmd -stop) took the name from it" },
                 { "released", "an operator took the name from it" },
+                { "removed", "its static entry was removed or changed, or names another machine now" },
         };
 
+        if (how_static(row))
+                return strdup(how_static(row));
         return in_words(words, ELEMENTS(words), row, ROW_HOW, "how is not known");
 }
 
@@ -120,6 +133,7 @@ char *sentence_evidence(const Row *row) {
                 { "connection", "its connection to rollcalld is open" },
                 { "listener", "its listening socket is open" },
                 { "grace", "it is given a moment to come back after a restart of rollcalld" },
+                { "entry", "nothing: a static entry says that it is on another machine" },
         };
         _cleanup_(freep) char *all = NULL;
         ControlField field;

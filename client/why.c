@@ -86,10 +86,23 @@ static void print_state(const Row *row, uint64_t now) {
 static void print_connection(const Row *row) {
         bool is_stored = row->numbers[ROW_IN_FD_STORE] != 0;
 
+        if (row_text_is(row, ROW_NODE_ORIGIN, "static"))
+                return;
         if (is_stored)
                 print_fact("connection", "is also in systemd's fd store: a restart of rollcalld does not touch it");
         else if (!row_text_is(row, ROW_STATE, "awaited"))
                 print_fact("connection", "is not in systemd's fd store: after a restart of rollcalld it is made anew");
+}
+
+static void print_orders(const Row *row) {
+        uint64_t pinned = row->numbers[ROW_PINNED_PORT];
+
+        if (row_text_is(row, ROW_NODE_ORIGIN, "static"))
+                print_fact("origin", "a static entry (rollcall entries): it has not registered");
+        if (pinned != 0 && pinned != row->numbers[ROW_PORT])
+                print_fact("pinned", "its name has port %u for good, at which it does not listen", (unsigned)pinned);
+        else if (pinned != 0)
+                print_fact("pinned", "to this port");
 }
 
 static void print_pairs(const Row *row) {
@@ -114,6 +127,7 @@ static void print_holder(const Row *row, uint64_t now) {
         print_state(row, now);
         print_line("alive", sentence_evidence(row));
         print_connection(row);
+        print_orders(row);
         print_pairs(row);
 }
 

@@ -117,6 +117,119 @@ START_TEST(test_creations_are_synced_and_registrations_need_not_be) {
 }
 END_TEST
 
+static StoreOrder order_of(StoreOrderKind kind, const char *name, const char *address, uint16_t port) {
+        StoreOrder order = {
+                .kind = kind,
+                .entry = { .name = (char *)(uintptr_t)name, .n_name = strlen(name), .port = port, .since_usec = NOW,
+                           .by = (char *)(uintptr_t)"uid 0" },
+        };
+
+        ck_assert_int_eq(address_parse(address, &order.entry.address), 0);
+        return order;
+}
+
+static void carry_out(Database *database, StoreOrderKind kind, const char *name, const char *address, uint16_t port) {
+        StoreOrder order = order_of(kind, name, address, port);
+        int r = database_order(database, &order);
+
+        ck_assert_msg(r == 0, "%d: %s", r, database_detail(database));
+}
+
+static const char all_orders[] = "SELECT (SELECT group_concat(name || ' ' || address || ' ' || port || ' ' || by) FROM entries) "
+                                 "|| '; ' || (SELECT group_concat(name || ' ' || port || ' ' || by) FROM pins)";
+
+START_TEST(test_every_order_is_synced_and_comes_back) {
+        static const StoreOrderKind kinds[] = { STORE_ADD_ENTRY, STORE_ADD_PIN, STORE_REMOVE_PIN, STORE_ADD_PIN,
+                                                STORE_REMOVE_ENTRY, STORE_ADD_ENTRY };
+        _cleanup_(database_freep) Database *database = open_default();
+        DatabaseContent content;
+
+        for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+                int before = disk_n_syncs;
+
+                carry_out(database, kinds[i], "a", "*", 9100);
+                ck_assert_int_gt(disk_n_syncs, before);
+        }
+        carry_out(database, STORE_ADD_ENTRY, "b", "2001:db8::1", 1);
+        ck_assert_answer(path, all_orders, "a * 9100 uid 0,b 2001:db8::1 1 uid 0; a 9100 uid 0");
+        database = database_free(database);
+        database = open_default();
+        content = load(database);
+        ck_assert_uint_eq(content.entries.n_entries, 2);
+        ck_assert_uint_eq(content.pins.n_entries, 1);
+        ck_assert_str_eq(content.entries.entries[1].name, "b");
+        ck_assert_uint_eq(content.entries.entries[1].since_usec, NOW);
+        ck_assert_str_eq(content.entries.entries[1].by, "uid 0");
+        database_content_done(&content);
+}
+END_TEST
+
+/* Whoever writes knows them, also where the file is lost. */
+START_TEST(test_orders_go_into_the_next_file_with_the_whole) {
+        _cleanup_(database_freep) Database *database = open_default();
+        Write *whole = of_kind(WRITE_WHOLE, NULL, 0);
+        DatabaseContent content;
+        int before;
+
+        carry_out(database, STORE_ADD_ENTRY, "of_before", "*", 1);
+        database = database_free(database);
+        database = open_default();
+        content = load(database);
+        database_content_done(&content);
+        carry_out(database, STORE_ADD_ENTRY, "a", "*", 9100);
+        carry_out(database, STORE_ADD_PIN, "a", "*", 9100);
+        carry_out(database, STORE_REMOVE_ENTRY, "of_before", "*", 0);
+        ck_assert_int_eq(unlink(path), 0);
+        ck_assert_int_eq(database_check_place(database), DATABASE_E_LOST);
+        database_close_lost(database);
+        ck_assert_int_eq(database_open(database, DATABASE_WRITE), 0);
+        before = disk_n_syncs;
+        ck_assert_int_eq(try_write(database, whole, 0), 0);
+        ck_assert_int_gt(disk_n_syncs, before);
+        ck_assert_answer(path, all_orders, "a * 9100 uid 0; a 9100 uid 0");
+        free_group(whole);
+}
+END_TEST
+
+START_TEST(test_an_order_that_cannot_be_written_leaves_nothing) {
+        _cleanup_(database_freep) Database *database = open_default();
+        StoreOrder order = order_of(STORE_ADD_PIN, "a", "*", 9100);
+        Write *whole = of_kind(WRITE_WHOLE, NULL, 0);
+        sqlite3 *other = NULL;
+
+        ck_assert_int_eq(sqlite3_open(path, &other), SQLITE_OK);
+        ck_assert_int_eq(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+        ck_assert_int_eq(database_order(database, &order), -EBUSY);
+        sqlite3_close(other);
+        ck_assert_int_eq(unlink(path), 0);
+        ck_assert_int_eq(database_order(database, &order), DATABASE_E_LOST);
+        database_close_lost(database);
+        ck_assert_int_eq(database_open(database, DATABASE_WRITE), 0);
+        ck_assert_int_eq(try_write(database, whole, 0), 0);
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM pins"), 0);
+        free_group(whole);
+}
+END_TEST
+
+static const char *const odd_entries[] = {
+        "INSERT INTO static_entries VALUES ('a', 'here', 1, NULL, 1, 'x')",
+        "INSERT INTO static_entries VALUES ('a', '*', 1, 'a b', 1, 'x')",
+        "INSERT INTO static_entries VALUES (char(10), '*', 1, NULL, 1, 'x')",
+};
+
+START_TEST(test_an_entry_that_makes_no_sense_is_passed_over) {
+        _cleanup_(database_freep) Database *database = open_default();
+        DatabaseContent content;
+
+        carry_out(database, STORE_ADD_ENTRY, "b", "*", 1);
+        change(path, odd_entries[_i]);
+        content = load(database);
+        ck_assert_uint_eq(content.entries.n_entries, 1);
+        ck_assert_str_eq(content.entries.entries[0].name, "b");
+        database_content_done(&content);
+}
+END_TEST
+
 START_TEST(test_creations_never_go_back_but_around) {
         static const struct {
                 uint32_t first, second, kept;
@@ -788,6 +901,10 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_what_is_not_a_regular_file_is_an_error_and_stays);
         tcase_add_test(tcase, test_reading_makes_no_file);
         tcase_add_test(tcase, test_creations_are_synced_and_registrations_need_not_be);
+        tcase_add_test(tcase, test_every_order_is_synced_and_comes_back);
+        tcase_add_test(tcase, test_orders_go_into_the_next_file_with_the_whole);
+        tcase_add_test(tcase, test_an_order_that_cannot_be_written_leaves_nothing);
+        tcase_add_loop_test(tcase, test_an_entry_that_makes_no_sense_is_passed_over, 0, (int)ELEMENTS(odd_entries));
         tcase_add_loop_test(tcase, test_creations_never_go_back_but_around, 0, 5);
         tcase_add_test(tcase, test_the_boot_id_is_written_with_the_first_creations_and_not_before);
         tcase_add_test(tcase, test_a_whole_write_brings_the_boot_id_of_this_run_also_where_it_is_not_known);

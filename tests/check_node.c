@@ -339,7 +339,7 @@ END_TEST
 START_TEST(test_every_end_has_a_word_that_leads_back_to_it) {
         static const char *const words[] = {
                 "left",          "replaced",        "listener-gone", "found-dead", "machine-restarted",
-                "did-not-return", "stopped",         "released",
+                "did-not-return", "stopped",         "released",      "removed",
         };
 
         ck_assert_uint_eq(ELEMENTS(words), _NODE_END_N);

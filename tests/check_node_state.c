@@ -60,6 +60,25 @@ START_TEST(test_the_state_follows_from_the_facts) {
 }
 END_TEST
 
+/* One that has not registered is up by its listener, or, on another machine, by its entry; all that counts more for
+ * others counts more for it. */
+START_TEST(test_a_static_node_is_up_by_its_listener_or_its_entry) {
+        static const char *const by[] = { "up by connection", "up by listener", "up by entry" };
+
+        for (NodeOrigin origin = NODE_ORIGIN_REGISTERED; origin <= NODE_ORIGIN_ELSEWHERE; origin++)
+                for (NodeAnnounced announced = 0; announced < N_ANNOUNCED; announced++)
+                        for (UnitPhase phase = 0; phase < N_PHASES; phase++) {
+                                NodeFacts facts = { .origin = origin, .announced = announced, .unit_phase = phase };
+                                const char *expected = connected[announced][phase];
+
+                                expect_state(&facts, strcmp(expected, by[0]) == 0 ? by[origin] : expected);
+                        }
+        ck_assert_ptr_null(node_origin_to_string(NODE_ORIGIN_REGISTERED));
+        ck_assert_str_eq(node_origin_to_string(NODE_ORIGIN_STATIC), "static");
+        ck_assert_str_eq(node_origin_to_string(NODE_ORIGIN_ELSEWHERE), "static");
+}
+END_TEST
+
 START_TEST(test_a_node_whose_listener_has_closed_is_stopping_whatever_else_is_known) {
         for (NodeAnnounced announced = 0; announced < N_ANNOUNCED; announced++)
                 for (UnitPhase phase = 0; phase < N_PHASES; phase++)
@@ -221,7 +240,8 @@ START_TEST(test_each_source_has_a_word) {
         static const char *const expected[_NODE_SOURCE_N] = { [NODE_SOURCE_CONNECTION] = "connection",
                                                               [NODE_SOURCE_LISTENER] = "listener",
                                                               [NODE_SOURCE_UNIT] = "unit",
-                                                              [NODE_SOURCE_ANNOUNCEMENT] = "announcement" };
+                                                              [NODE_SOURCE_ANNOUNCEMENT] = "announcement",
+                                                              [NODE_SOURCE_ENTRY] = "entry" };
 
         for (NodeSource i = 0; i < _NODE_SOURCE_N; i++)
                 ck_assert_str_eq(node_source_to_string(i), expected[i]);
@@ -233,6 +253,7 @@ Suite *suite(void) {
         TCase *t = tcase_create("rule");
 
         tcase_add_test(t, test_the_state_follows_from_the_facts);
+        tcase_add_test(t, test_a_static_node_is_up_by_its_listener_or_its_entry);
         tcase_add_test(t, test_a_node_whose_listener_has_closed_is_stopping_whatever_else_is_known);
         tcase_add_test(t, test_a_node_is_going_if_its_listener_or_its_unit_is);
         tcase_add_test(t, test_a_node_that_its_unit_has_left_over_is_in_the_state_it_would_be_in_without_that);

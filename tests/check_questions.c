@@ -108,6 +108,29 @@ START_TEST(test_an_answer_that_nobody_waits_for_is_dropped_wherever_it_is) {
 }
 END_TEST
 
+START_TEST(test_an_order_waits_its_turn_and_is_copied) {
+        char name[] = "web";
+        StoreOrder order = { .kind = STORE_ADD_PIN, .entry = { .name = name, .n_name = 3, .port = 9100 } };
+        uint64_t first = ask(0), number;
+        Question *question;
+
+        ck_assert_int_eq(questions_order(&questions, &order, 3, &number), 0);
+        memset(name, 'x', 3);
+        question = take(0, first);
+        ck_assert(!question->is_order);
+        questions_answer(&questions, question);
+        ck_assert(!questions_has_next(&questions, 2));
+        question = take(3, number);
+        ck_assert(question->is_order);
+        ck_assert_int_eq(question->order.kind, STORE_ADD_PIN);
+        ck_assert_str_eq(question->order.entry.name, "web");
+        question->answer->error = -EIO;
+        questions_answer(&questions, question);
+        assert_answer(first, 0);
+        assert_answer(number, -EIO);
+}
+END_TEST
+
 START_TEST(test_all_that_wait_can_be_refused) {
         uint64_t first = ask(0), second = ask(0), third = ask(9);
         Question *question = take(0, first);
@@ -149,6 +172,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_questions_are_answered_in_their_order_once_the_changes_before_them_are_done);
         tcase_add_test(tcase, test_what_is_asked_is_copied);
         tcase_add_test(tcase, test_an_answer_that_nobody_waits_for_is_dropped_wherever_it_is);
+        tcase_add_test(tcase, test_an_order_waits_its_turn_and_is_copied);
         tcase_add_test(tcase, test_all_that_wait_can_be_refused);
         tcase_add_test(tcase, test_questions_are_bounded_with_those_whose_answers_nobody_fetches);
         suite_add_tcase(suite, tcase);

@@ -12,39 +12,46 @@
 
 /* Every combination of what can be known. */
 static const struct {
-        bool other_boot;
+        bool is_static, other_boot;
         ConnectionEvidence connection;
         ListenerEvidence listener;
         ReconcileVerdict verdict;
         const char *reason; /* a word of it */
 } cases[] = {
-        { false, CONNECTION_NONE, LISTENER_ALIVE,
+        /* One that has not registered has no connection to be awaited. */
+        { true, false, CONNECTION_NONE, LISTENER_ALIVE, { .keep = true }, "open" },
+        { true, false, CONNECTION_NONE, LISTENER_GONE, { .end = NODE_END_FOUND_DEAD }, "gone" },
+        { true, false, CONNECTION_NONE, LISTENER_UNKNOWN,
+          { .keep = true, .is_awaited = true, .await_until_usec = GRACE }, "12 s" },
+        { true, true, CONNECTION_NONE, LISTENER_ALIVE, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
+        { false, false, CONNECTION_NONE, LISTENER_ALIVE,
           { .keep = true, .is_awaited = true, .await_until_usec = FOREVER }, "open" },
-        { false, CONNECTION_NONE, LISTENER_GONE, { .end = NODE_END_FOUND_DEAD }, "gone" },
-        { false, CONNECTION_NONE, LISTENER_UNKNOWN,
+        { false, false, CONNECTION_NONE, LISTENER_GONE, { .end = NODE_END_FOUND_DEAD }, "gone" },
+        { false, false, CONNECTION_NONE, LISTENER_UNKNOWN,
           { .keep = true, .is_awaited = true, .await_until_usec = GRACE }, "12 s" },
         /* A kernel counts its cookies from the beginning after each boot: an equal one proves nothing. */
-        { true, CONNECTION_NONE, LISTENER_ALIVE, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
-        { true, CONNECTION_NONE, LISTENER_GONE, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
-        { true, CONNECTION_NONE, LISTENER_UNKNOWN, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
+        { false, true, CONNECTION_NONE, LISTENER_ALIVE, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
+        { false, true, CONNECTION_NONE, LISTENER_GONE, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
+        { false, true, CONNECTION_NONE, LISTENER_UNKNOWN, { .end = NODE_END_MACHINE_RESTARTED }, "restarted" },
         /* An open connection is life, whatever else is said; as ever, a closed listener makes it stopping. */
-        { false, CONNECTION_OPEN, LISTENER_ALIVE, { .keep = true }, "fd store" },
-        { false, CONNECTION_OPEN, LISTENER_GONE, { .keep = true, .is_listener_gone = true }, "fd store" },
-        { false, CONNECTION_OPEN, LISTENER_UNKNOWN, { .keep = true }, "fd store" },
-        { true, CONNECTION_OPEN, LISTENER_ALIVE, { .keep = true }, "fd store" },
-        { true, CONNECTION_OPEN, LISTENER_GONE, { .keep = true, .is_listener_gone = true }, "fd store" },
-        { true, CONNECTION_OPEN, LISTENER_UNKNOWN, { .keep = true }, "fd store" },
+        { false, false, CONNECTION_OPEN, LISTENER_ALIVE, { .keep = true }, "fd store" },
+        { false, false, CONNECTION_OPEN, LISTENER_GONE, { .keep = true, .is_listener_gone = true }, "fd store" },
+        { false, false, CONNECTION_OPEN, LISTENER_UNKNOWN, { .keep = true }, "fd store" },
+        { false, true, CONNECTION_OPEN, LISTENER_ALIVE, { .keep = true }, "fd store" },
+        { false, true, CONNECTION_OPEN, LISTENER_GONE, { .keep = true, .is_listener_gone = true }, "fd store" },
+        { false, true, CONNECTION_OPEN, LISTENER_UNKNOWN, { .keep = true }, "fd store" },
         /* And an ended one is proof of death. */
-        { false, CONNECTION_ENDED, LISTENER_ALIVE, { .end = NODE_END_LEFT }, "ended" },
-        { false, CONNECTION_ENDED, LISTENER_GONE, { .end = NODE_END_LEFT }, "ended" },
-        { false, CONNECTION_ENDED, LISTENER_UNKNOWN, { .end = NODE_END_LEFT }, "ended" },
-        { true, CONNECTION_ENDED, LISTENER_ALIVE, { .end = NODE_END_LEFT }, "ended" },
-        { true, CONNECTION_ENDED, LISTENER_GONE, { .end = NODE_END_LEFT }, "ended" },
-        { true, CONNECTION_ENDED, LISTENER_UNKNOWN, { .end = NODE_END_LEFT }, "ended" },
+        { false, false, CONNECTION_ENDED, LISTENER_ALIVE, { .end = NODE_END_LEFT }, "ended" },
+        { false, false, CONNECTION_ENDED, LISTENER_GONE, { .end = NODE_END_LEFT }, "ended" },
+        { false, false, CONNECTION_ENDED, LISTENER_UNKNOWN, { .end = NODE_END_LEFT }, "ended" },
+        { false, true, CONNECTION_ENDED, LISTENER_ALIVE, { .end = NODE_END_LEFT }, "ended" },
+        { false, true, CONNECTION_ENDED, LISTENER_GONE, { .end = NODE_END_LEFT }, "ended" },
+        { false, true, CONNECTION_ENDED, LISTENER_UNKNOWN, { .end = NODE_END_LEFT }, "ended" },
 };
 
 START_TEST(test_a_row_is_kept_exactly_as_long_as_evidence_says) {
         ReconcileFacts facts = {
+                .is_static = cases[_i].is_static,
                 .other_boot = cases[_i].other_boot,
                 .connection = cases[_i].connection,
                 .listener = cases[_i].listener,

@@ -578,10 +578,10 @@ START_TEST(test_the_view_of_nodes_is_what_people_expect) {
                          "a|up|40001|normal|*|1001|2025-11-21 01:11:13|a.service|1000");
         ck_assert_answer(path, "SELECT group_concat(name) FROM pragma_table_info('nodes')",
                          "name,state,port,type,scope,creation,since,unit,uid,"
-                         "state_source,state_since,pid,host,metadata,helper");
+                         "state_source,state_since,pid,host,metadata,helper,origin");
         ck_assert_answer(path, "SELECT group_concat(name) FROM pragma_table_info('history')",
                          "name,since,until,how,why,port,type,scope,creation,unit,uid,"
-                         "state,state_source,pid,host,by,helper");
+                         "state,state_source,pid,host,by,helper,origin");
 }
 END_TEST
 

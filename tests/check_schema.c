@@ -112,6 +112,121 @@ START_TEST(test_an_old_and_a_new_file_have_the_same_schema) {
 }
 END_TEST
 
+/* --- schema 2 ------------------------------------------------------------------------------------------ */
+
+static void make_schema_2(void) {
+        _cleanup_(freep) char *sql = read_fixture("schema-2.sql");
+
+        change(path, sql);
+        change(path, "PRAGMA journal_mode = WAL");
+        ck_assert_int_eq(ask_number(path, "PRAGMA user_version"), 2);
+}
+
+static void assert_content_of_2(Database *database) {
+        DatabaseContent content = load(database);
+        const Node *mail;
+
+        ck_assert_uint_eq(content.n_nodes, 4);
+        ck_assert_uint_eq(content.n_nonsense, 0);
+        ck_assert_uint_eq(content.n_refused, 1);
+        ck_assert_uint_eq(content.entries.n_entries, 0);
+        ck_assert_uint_eq(content.pins.n_entries, 0);
+        for (size_t i = 0; i < content.n_nodes; i++) {
+                ck_assert_int_eq(content.nodes[i]->facts.origin, NODE_ORIGIN_REGISTERED);
+                ck_assert_uint_eq(content.nodes[i]->unit_invocation, 0);
+        }
+        mail = content.nodes[0];
+        ck_assert_str_eq(mail->info.name, "mail");
+        ck_assert_str_eq(mail->unit, "mail.service");
+        ck_assert_int_eq(mail->unit_pid, 812);
+        ck_assert(mail->is_unit_own);
+        ck_assert_str_eq(mail->profile.host, "mail.example.org");
+        ck_assert_str_eq(node_profile_host_source(&mail->profile), "announced");
+        ck_assert_int_eq(mail->facts.announced, NODE_ANNOUNCED_READY);
+        ck_assert_uint_gt(mail->profile.n_metadata, 0);
+        ck_assert_int_eq(content.nodes[1]->state, NODE_STOPPING);
+        ck_assert_uint_eq(content.n_formers, 2);
+        ck_assert_uint_eq(content.formers[0]->creation, 1);
+        ck_assert_str_eq(content.formers[1]->ended_by, "uid 0");
+        ck_assert_int_eq(content.formers[1]->facts.origin, NODE_ORIGIN_REGISTERED);
+        database_content_done(&content);
+}
+
+START_TEST(test_a_file_of_schema_2_is_migrated_with_all_that_is_in_it) {
+        _cleanup_(database_freep) Database *database = NULL;
+
+        make_schema_2();
+        database = open_default();
+        ck_assert_int_eq(ask_number(path, "PRAGMA user_version"), (long)n_schema_migrations);
+        assert_content_of_2(database);
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM nodes WHERE origin IS NULL"), 4);
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM history WHERE origin IS NULL"), 3);
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM entries"), 0);
+}
+END_TEST
+
+START_TEST(test_a_file_of_schema_2_that_may_only_be_read_is_loaded_as_it_is) {
+        DatabaseOptions how = options();
+        _cleanup_(database_freep) Database *database = NULL;
+
+        make_schema_2();
+        database = new_database(&how);
+        ck_assert_int_eq(database_open(database, DATABASE_READ), 0);
+        assert_content_of_2(database);
+        ck_assert_int_eq(ask_number(path, "PRAGMA user_version"), 2);
+}
+END_TEST
+
+START_TEST(test_a_file_of_schema_2_gets_the_schema_of_a_new_one) {
+        static const char schema[] = "SELECT group_concat(type || name || coalesce(sql, ''), ';') FROM "
+                                     "(SELECT * FROM sqlite_schema ORDER BY type, name)";
+        _cleanup_(freep) char *migrated = NULL;
+
+        make_schema_2();
+        database_free(open_default());
+        migrated = ask(path, schema);
+        use_path("fresh.db");
+        database_free(open_default());
+        ck_assert_answer(path, schema, migrated);
+}
+END_TEST
+
+/* What a daemon of schema 2 writes of a static node: it knows neither origin nor the start of its unit. */
+#define PUT_OF_2(name)                                                                                         \
+        "INSERT OR REPLACE INTO registrations (scope, name, port, type, protocol, highest_version, lowest_version, " \
+        "creation, since_usec, serial, uid, unit, state, state_source, host, unit_pid, helper, extra, "        \
+        "listener_cookie, listener_address, listener_ipv6, cgroup_id, state_since_usec, announced, host_source, " \
+        "is_unit_own) SELECT scope, name, port, type, protocol, highest_version, lowest_version, creation, "   \
+        "since_usec, serial, uid, unit, 'awaited', 'connection', host, unit_pid, helper, extra, listener_cookie, " \
+        "listener_address, listener_ipv6, cgroup_id, 9, announced, 'announced', is_unit_own FROM registrations " \
+        "WHERE name = '" name "';"
+
+START_TEST(test_what_a_daemon_of_schema_2_wrote_of_a_static_node_is_still_one) {
+        _cleanup_(database_freep) Database *database = open_default();
+        _cleanup_(node_freep) Node *node = new_node("a", 1);
+        DatabaseContent content;
+
+        node->facts.origin = NODE_ORIGIN_STATIC;
+        node->creation = 0;
+        node->unit_invocation = UINT64_C(0xfedcba9876543210);
+        node->profile.host = strdup("h");
+        node->profile.is_host_static = true;
+        node_set_facts(node, &node->facts, NOW);
+        write_group(database, put(node));
+        content = load(database);
+        ck_assert_int_eq(content.nodes[0]->facts.origin, NODE_ORIGIN_STATIC);
+        ck_assert_uint_eq(content.nodes[0]->unit_invocation, UINT64_C(0xfedcba9876543210));
+        ck_assert_str_eq(node_profile_host_source(&content.nodes[0]->profile), "static");
+        ck_assert_answer(path, "SELECT origin || ' ' || state_source FROM nodes", "static listener");
+        database_content_done(&content);
+        change(path, PUT_OF_2("a"));
+        content = load(database);
+        ck_assert_int_eq(content.nodes[0]->facts.origin, NODE_ORIGIN_STATIC);
+        ck_assert_uint_eq(content.nodes[0]->unit_invocation, 0);
+        database_content_done(&content);
+}
+END_TEST
+
 START_TEST(test_no_migration_so_far_shuts_older_daemons_out) {
         database_free(open_default());
         ck_assert_int_eq(ask_number(path, "SELECT oldest_writer FROM registry"), 1);
@@ -197,6 +312,10 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_file_of_schema_1_is_migrated_with_all_that_is_in_it);
         tcase_add_test(tcase, test_a_file_of_schema_1_that_may_only_be_read_is_loaded_as_it_is);
         tcase_add_test(tcase, test_an_old_and_a_new_file_have_the_same_schema);
+        tcase_add_test(tcase, test_a_file_of_schema_2_is_migrated_with_all_that_is_in_it);
+        tcase_add_test(tcase, test_a_file_of_schema_2_that_may_only_be_read_is_loaded_as_it_is);
+        tcase_add_test(tcase, test_a_file_of_schema_2_gets_the_schema_of_a_new_one);
+        tcase_add_test(tcase, test_what_a_daemon_of_schema_2_wrote_of_a_static_node_is_still_one);
         tcase_add_test(tcase, test_no_migration_so_far_shuts_older_daemons_out);
         tcase_add_test(tcase, test_a_daemon_of_schema_1_can_write_to_the_file);
         tcase_add_test(tcase, test_what_a_daemon_of_schema_1_wrote_is_loaded);

@@ -10,6 +10,7 @@
 #include "core/refusals.h"
 #include "loop_test.h"
 #include "serve/acceptor.h"
+#include "serve/entry_orders.h"
 #include "serve/gate.h"
 #include "serve/inquiry.h"
 #include "serve/keeper.h"
@@ -19,8 +20,10 @@
 #include "serve/operator.h"
 #include "serve/orders.h"
 #include "serve/pending.h"
+#include "serve/pins.h"
 #include "serve/registrar.h"
 #include "serve/salvage.h"
+#include "serve/statics.h"
 #include "serve/unit_states.h"
 #include "serve/vigil.h"
 #include "serve/watch.h"
@@ -49,6 +52,9 @@ typedef struct Desk {
         Ledger *ledger;
         Vigil *vigil;
         UnitStates *unit_states;
+        Pins *pins;
+        Statics *statics;
+        EntryOrders *entry_orders;
         Fdstore *fdstore;
         FdstoreKeptList kept; /* what systemd hands back at the next start */
         Conns *conns;
@@ -90,6 +96,7 @@ static inline void desk_on_news(void *userdata, const LedgerNews *news) {
         keeper_on_news(desk->keeper, news);
         unit_states_on_news(desk->unit_states, news);
         registrar_on_news(desk->registrar, news);
+        statics_on_news(desk->statics, news);
         watch_note(desk->watch, news);
 }
 
@@ -106,6 +113,7 @@ static inline void desk_on_tellable(void *userdata, uint64_t revision) {
 
 static inline void desk_on_answer(void *userdata, const StoreAnswer *answer) {
         inquiry_on_answer(((Desk *)userdata)->inquiry, answer);
+        entry_orders_on_answer(((Desk *)userdata)->entry_orders, answer);
 }
 
 static inline void desk_on_change(void *userdata) {
@@ -119,10 +127,14 @@ static inline void desk_on_loaded(void *userdata, StoreLoaded *loaded) {
 
         for (size_t i = 0; i < loaded->n_refused; i++)
                 refusals_note(desk->refusals, loaded->refused + i);
+        pins_take_loaded(desk->pins, &loaded->pins);
+        statics_take_loaded(desk->statics, &loaded->entries);
         salvage_meet_rows(&salvage, loaded);
         salvage_uncross_rows(&salvage, loaded);
         vigil_reconcile(desk->vigil, desk->keeper, loaded, NULL);
         salvage_nodes(&salvage);
+        pins_tell_all(desk->pins);
+        statics_sync(desk->statics);
         keeper_release_rest(desk->keeper, health == STORE_OK || health == STORE_NO_FILE);
 }
 
@@ -171,6 +183,11 @@ static inline void desk_open_evidence(Desk *desk) {
         ck_assert_int_eq(unit_states_new(&desk->unit_states, desk->event, desk->registry, desk->ledger,
                                          &(UnitStatesHandler){ desk_on_heard, desk }),
                          0);
+        ck_assert_int_eq(pins_new(&desk->pins, desk->registry, desk->ledger), 0);
+        ck_assert_int_eq(statics_new(&desk->statics, desk->event,
+                                     &(StaticsParts){ desk->registry, desk->ledger, desk->vigil, desk->unit_states,
+                                                      desk->pins }),
+                         0);
         ck_assert_int_eq(fdstore_new(&desk->fdstore, desk->event, desk->options.notify_path,
                                      desk->options.notify_path ? 512 : 0),
                          0);
@@ -186,7 +203,7 @@ static inline void desk_open_service(Desk *desk) {
         ck_assert_int_eq(listings_new(&desk->listings), 0);
         ck_assert_int_eq(registrar_new(&desk->registrar, desk->event,
                                        &(RegistrarParts){ desk->ledger, desk->vigil, desk->unit_states,
-                                                          desk->refusals, desk->store, &desk->counters },
+                                                          desk->refusals, desk->store, &desk->counters, desk->pins },
                                        &desk->options.hold_usec),
                          0);
         ck_assert_int_eq(access_list_add(&desk->lookup_from, "any"), 0);
@@ -194,7 +211,8 @@ static inline void desk_open_service(Desk *desk) {
         ck_assert_int_eq(gate_new(&desk->gate, desk->vigil, &desk->counters), 0);
         ck_assert_int_eq(mapper_new(&desk->mapper,
                                     &(MapperParts){ desk->registry, desk->ledger, desk->vigil, desk->gate,
-                                                    desk->registrar, desk->listings, &desk->counters },
+                                                    desk->registrar, desk->listings, &desk->counters,
+                                                    desk->statics },
                                     &(MapperOptions){ .lookup_from = &desk->lookup_from,
                                                       .list_from = &desk->list_from,
                                                       .names_with_helpers = &desk->names_with_helpers,
@@ -209,6 +227,9 @@ static inline void desk_open_service(Desk *desk) {
                          0);
         ck_assert_int_eq(orders_new(&desk->orders, &(OrdersParts){ desk->registry, desk->ledger, desk->vigil,
                                                                    desk->pending }),
+                         0);
+        ck_assert_int_eq(entry_orders_new(&desk->entry_orders, desk->event,
+                                          &(EntryOrdersParts){ desk->store, desk->statics, desk->pins }),
                          0);
         desk->operator_parts = (OperatorParts){
                 .registry = desk->registry,
@@ -227,6 +248,8 @@ static inline void desk_open_service(Desk *desk) {
                 .orders = desk->orders,
                 .watch = desk->watch,
                 .pending = desk->pending,
+                .statics = desk->statics,
+                .entry_orders = desk->entry_orders,
                 .counters = &desk->counters,
         };
 }
@@ -271,6 +294,7 @@ static inline void desk_stop(Desk *desk) {
         mapper_free(desk->mapper);
         gate_free(desk->gate);
         watch_free(desk->watch);
+        entry_orders_free(desk->entry_orders);
         orders_free(desk->orders);
         pending_free(desk->pending);
         inquiry_free(desk->inquiry);
@@ -280,6 +304,8 @@ static inline void desk_stop(Desk *desk) {
         keeper_free(desk->keeper);
         conns_free(desk->conns);
         fdstore_free(desk->fdstore);
+        statics_free(desk->statics);
+        pins_free(desk->pins);
         unit_states_free(desk->unit_states);
         vigil_free(desk->vigil);
         store_free(desk->store);
@@ -494,6 +520,10 @@ static const struct {
         { "hidden", CONTROL_TAG_HIDDEN, FIELD_NUMBER },
         { "host-source", CONTROL_TAG_HOST_SOURCE, FIELD_TEXT },
         { "kind", CONTROL_TAG_NAME_KIND, FIELD_TEXT },
+        { "address", CONTROL_TAG_ADDRESS, FIELD_TEXT },
+        { "origin", CONTROL_TAG_NODE_ORIGIN, FIELD_TEXT },
+        { "elsewhere", CONTROL_TAG_ELSEWHERE, FIELD_NUMBER },
+        { "pinned", CONTROL_TAG_PINNED_PORT, FIELD_NUMBER },
 };
 
 /* One field from the words of a test: "name" "a", "creation" "4711", "pair" "key=value". */
@@ -558,6 +588,10 @@ static inline const char *kind_word(uint8_t kind) {
                 return "more";
         case CONTROL_EPOCH_RECORD:
                 return "epoch";
+        case CONTROL_ENTRY_RECORD:
+                return "entry";
+        case CONTROL_PIN_RECORD:
+                return "pin";
         }
         return "?";
 }

@@ -218,14 +218,14 @@ static inline void world_build_service(World *world) {
         ck_assert_int_eq(listings_new(&world->listings), 0);
         ck_assert_int_eq(registrar_new(&world->registrar, world->event,
                                        &(RegistrarParts){ world->ledger, world->vigil, world->unit_states,
-                                                          world->refusals, world->store, &world->counters },
+                                                          world->refusals, world->store, &world->counters, NULL },
                                        &world->options.hold_usec),
                          0);
         world_open_access(world);
         ck_assert_int_eq(gate_new(&world->gate, world->vigil, &world->counters), 0);
         ck_assert_int_eq(mapper_new(&world->mapper,
                                     &(MapperParts){ world->registry, world->ledger, world->vigil,
-                                                    world->gate, world->registrar, world->listings, &world->counters },
+                                                    world->gate, world->registrar, world->listings, &world->counters, NULL },
                                     &world->mapper_options),
                          0);
 }

@@ -474,17 +474,26 @@ static Change change_end(const Event *event, NodeEnd end) {
         return (Change){ .kind = CHANGE_END, .node = event->node, .end = end, .now_usec = event->now_usec };
 }
 
+/* Of a node on another machine only one with the same key is in the way. */
+static const Node *registry_find_static_obstacle(const Registry *registry, const Event *event) {
+        if (event->is_elsewhere)
+                return registry_find_key(registry, event->info.name, event->info.n_name, &event->scope);
+        return registry_find_obstacle(registry, event, &event->scope);
+}
+
 /* Neither a reservation nor a limit stands in the way of what an operator has ordered; there are other bounds for
  * that. A node that holds the name does, unless it is going without doubt: nobody who lives loses his name. */
 static int registry_decide_static(Registry *registry, const Event *event, Change *ret_change, Reply *ret_reply) {
-        Node *holder = registry_find_conflict(registry, event->info.name, event->info.n_name, &event->scope, NULL);
+        Node *holder = NULL;
         int r;
 
-        *ret_reply = (Reply){ .holder = registry_find_obstacle(registry, event, &event->scope) };
+        *ret_reply = (Reply){ .holder = registry_find_static_obstacle(registry, event) };
         if (ret_reply->holder) {
                 ret_reply->refusal = REFUSAL_NAME_TAKEN;
                 return 0;
         }
+        if (!event->is_elsewhere)
+                holder = registry_find_conflict(registry, event->info.name, event->info.n_name, &event->scope, NULL);
         if (holder) {
                 *ret_change = change_replaced(holder, event);
                 return REGISTRY_E_AGAIN;

@@ -21,21 +21,21 @@
 #include "serve/answer.h"
 #include "serve/selection.h"
 
-typedef struct Pending {
-        struct Pending *next;
+typedef struct EntryOrder {
+        struct EntryOrder *next;
         EntryOrders *orders;
         Conn *conn; /* NULL: he has left, or was told that it is not known */
         uint64_t number;     /* the store's */
         uint64_t since_usec; /* CLOCK_MONOTONIC */
         StoreOrder order;    /* owned */
         char by[NODE_ENDED_BY_MAX];
-} Pending;
+} EntryOrder;
 
 struct EntryOrders {
         sd_event *event;
         EntryOrdersParts parts;
         sd_event_source *patience;
-        Pending *first;
+        EntryOrder *first;
 };
 
 static uint64_t orders_now(const EntryOrders *orders) {
@@ -94,8 +94,8 @@ static void orders_answer(EntryOrders *orders, Conn *conn, bool is_entry, const 
 
 /* --- orders on their way to disk ---------------------------------------------------------------- */
 
-static void pending_free(Pending *pending) {
-        Pending **link = &pending->orders->first;
+static void pending_free(EntryOrder *pending) {
+        EntryOrder **link = &pending->orders->first;
 
         while (*link != pending)
                 link = &(*link)->next;
@@ -106,7 +106,7 @@ static void pending_free(Pending *pending) {
 
 /* What was ordered goes its way. */
 static void pending_on_left(void *userdata, Conn *conn) {
-        Pending *pending = userdata;
+        EntryOrder *pending = userdata;
 
         (void)conn;
         pending->conn = NULL;
@@ -117,7 +117,7 @@ static int orders_on_impatient(sd_event_source *source, uint64_t usec, void *use
         uint64_t now = orders_now(orders), first = USEC_INFINITE;
 
         (void)usec;
-        for (Pending *pending = orders->first; pending; pending = pending->next) {
+        for (EntryOrder *pending = orders->first; pending; pending = pending->next) {
                 uint64_t until = pending->since_usec + ENTRY_ORDERS_PATIENCE_USEC;
 
                 if (!pending->conn)
@@ -159,7 +159,7 @@ static void orders_answer_failure(Conn *conn, int error) {
 
 /* Takes `order` on success. */
 static int orders_submit(EntryOrders *orders, Conn *conn, StoreOrder *order) {
-        Pending *pending = calloc(1, sizeof *pending);
+        EntryOrder *pending = calloc(1, sizeof *pending);
         int r;
 
         if (!pending)
@@ -169,7 +169,7 @@ static int orders_submit(EntryOrders *orders, Conn *conn, StoreOrder *order) {
                 free(pending);
                 return r;
         }
-        *pending = (Pending){ .orders = orders, .conn = conn, .since_usec = orders_now(orders), .order = *order };
+        *pending = (EntryOrder){ .orders = orders, .conn = conn, .since_usec = orders_now(orders), .order = *order };
         snprintf(pending->by, sizeof pending->by, "%s", order->entry.by);
         *order = (StoreOrder){ .kind = order->kind };
         pending->next = orders->first;
@@ -184,7 +184,7 @@ static int orders_submit(EntryOrders *orders, Conn *conn, StoreOrder *order) {
         return 0;
 }
 
-static void log_order(const Pending *pending) {
+static void log_order(const EntryOrder *pending) {
         const Entry *entry = &pending->order.entry;
         LogFields fields = { .node = entry->name, .n_node = entry->n_name, .port = entry->port };
         char address[ADDRESS_TEXT_MAX];
@@ -211,7 +211,7 @@ static void log_order(const Pending *pending) {
 }
 
 /* It is on disk. */
-static int orders_apply(EntryOrders *orders, const Pending *pending) {
+static int orders_apply(EntryOrders *orders, const EntryOrder *pending) {
         const StoreOrder *order = &pending->order;
         _cleanup_(entry_done) Entry copy = { 0 };
 
@@ -233,7 +233,7 @@ static int orders_apply(EntryOrders *orders, const Pending *pending) {
 }
 
 /* One that is removed is told as it was. */
-static void orders_finish(EntryOrders *orders, Pending *pending) {
+static void orders_finish(EntryOrders *orders, EntryOrder *pending) {
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
         const StoreOrder *order = &pending->order;
         int r;
@@ -254,7 +254,7 @@ static void orders_finish(EntryOrders *orders, Pending *pending) {
 }
 
 void entry_orders_on_answer(EntryOrders *orders, const StoreAnswer *answer) {
-        for (Pending *pending = orders->first; pending; pending = pending->next) {
+        for (EntryOrder *pending = orders->first; pending; pending = pending->next) {
                 if (pending->number != answer->query)
                         continue;
                 if (answer->error == 0)
@@ -354,7 +354,7 @@ PRINTF_LIKE(3, 4) static void object(Objection *objection, ControlError error, c
 
 /* Two orders of one name at a time would be judged by what holds before either. */
 static bool orders_is_pending(const EntryOrders *orders, const char *name, size_t n_name) {
-        for (const Pending *pending = orders->first; pending; pending = pending->next)
+        for (const EntryOrder *pending = orders->first; pending; pending = pending->next)
                 if (pending->order.entry.n_name == n_name && memcmp(pending->order.entry.name, name, n_name) == 0)
                         return true;
         return false;
@@ -363,7 +363,7 @@ static bool orders_is_pending(const EntryOrders *orders, const char *name, size_
 static size_t orders_n_pending(const EntryOrders *orders, StoreOrderKind kind) {
         size_t n = 0;
 
-        for (const Pending *pending = orders->first; pending; pending = pending->next)
+        for (const EntryOrder *pending = orders->first; pending; pending = pending->next)
                 n += pending->order.kind == kind;
         return n;
 }

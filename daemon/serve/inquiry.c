@@ -56,6 +56,8 @@ static void put_evidence(ControlBuffer *buffer, Inquiry *inquiry, const Node *no
                 control_put_string(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "connection");
         if (vigil_asks_listener(inquiry->parts.vigil, node) == 1)
                 control_put_string(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "listener");
+        if (node_is_elsewhere(node))
+                control_put_string(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "entry");
         if (node->facts.is_awaited && node->await_until_usec != USEC_INFINITE)
                 control_put_string(buffer, CONTROL_TAG_EVIDENCE_OF_LIFE, "grace");
         if (node->connection && fdstore_is_stored(conn_stored(node->connection)))

@@ -431,8 +431,10 @@ static void view_done(View *view) {
 static StaticsState statics_judge_absent(Statics *statics, const View *view, const Static *one, char *reason,
                                          size_t n_reason) {
         const Entry *entry = one->entry;
-        const Node *holder = registry_find_conflict(statics->parts.registry, entry->name, entry->n_name,
-                                                    &entry->address, NULL);
+        const Node *holder = one->is_elsewhere
+                                     ? statics_find_node(statics, entry)
+                                     : registry_find_conflict(statics->parts.registry, entry->name, entry->n_name,
+                                                              &entry->address, NULL);
         SocketFacts listener;
 
         if (one->is_elsewhere && holder)
