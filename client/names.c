@@ -26,7 +26,6 @@ static const TableColumn columns[] = {
         { "PID", SCOLS_FL_RIGHT, table_unit_pid },
         { "HOST", SCOLS_FL_TRUNC, table_host },
         { "UNIT", SCOLS_FL_TRUNC, table_unit },
-        { "ORIGIN", 0, table_origin },
 };
 
 /* 0 or -ENOMEM. */

@@ -59,7 +59,7 @@ char *sentence_name(const Row *row) {
         return format("%s%s%s", name ? name : "?", host ? "@" : "", host ? host : "");
 }
 
-char *sentence_who(const Row *row) {
+static char *who_here(const Row *row) {
         _cleanup_(freep) char *unit = row_text(row, ROW_UNIT);
         _cleanup_(freep) char *user = row->has_number[ROW_UID] ? user_in_words(row->numbers[ROW_UID]) : NULL;
         char pid[64] = "";
@@ -67,6 +67,12 @@ char *sentence_who(const Row *row) {
         if (unit && row->has_number[ROW_UNIT_PID])
                 snprintf(pid, sizeof(pid), " (main process %" PRIu64 ")", row->numbers[ROW_UNIT_PID]);
         return format("%s%s, user %s", unit ? unit : "a process of no known unit", pid, user ? user : "unknown");
+}
+
+char *sentence_who(const Row *row) {
+        if (row->numbers[ROW_ELSEWHERE] != 0)
+                return strdup("a node on another machine");
+        return who_here(row);
 }
 
 char *sentence_where(const Row *row) {

@@ -111,10 +111,6 @@ char *table_unit_pid(const Row *row) {
         return row->has_number[ROW_UNIT_PID] ? word_of_number(row->numbers[ROW_UNIT_PID]) : strdup("-");
 }
 
-char *table_origin(const Row *row) {
-        return row->numbers[ROW_ELSEWHERE] != 0 ? strdup("elsewhere") : word_of(row, ROW_NODE_ORIGIN);
-}
-
 /* --- the table -------------------------------------------------------------------------------- */
 
 static struct libscols_table *unref_table(struct libscols_table *table) {

@@ -31,7 +31,5 @@ char *table_since(const Row *row);
 char *table_user(const Row *row);
 char *table_unit(const Row *row);
 char *table_unit_pid(const Row *row);
-/* "static", "elsewhere", "-" for one that has registered. */
-char *table_origin(const Row *row);
 /* A time; on a terminal without the zone, which is the reader's. */
 char *table_time(uint64_t usec);

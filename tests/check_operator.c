@@ -215,7 +215,7 @@ START_TEST(test_status_tells_how_the_daemon_fares) {
         snprintf(part, sizeof part, " 65=%s ", file);
         assert_tells(text, part);
         assert_tells(text, " 66=ok ");
-        assert_tells(text, " 70=2 ");
+        assert_tells(text, " 70=3 ");
         assert_tells(text, " 71=1 ");
         assert_tells(text, " 72=0 ");
         assert_tells(text, " 73=0 ");

@@ -23,8 +23,6 @@
 #define PLACES_USEC (10 * USEC_PER_SEC)
 /* Of the time, so much is spent on looking where others cause it (P6): one part in */
 #define LOOK_SHARE 10
-/* However long a look took, which may be for other reasons. */
-#define LOOK_COST_MAX_USEC (5 * USEC_PER_MSEC)
 
 typedef struct Static {
         const Entry *entry; /* in one of the lists */
@@ -44,7 +42,7 @@ struct Statics {
         bool has_places; /* some are at an address that may come or go */
         uint64_t places_usec;            /* CLOCK_MONOTONIC: when that was looked at */
         uint64_t due_usec;               /* of the timer; USEC_INFINITE: it is off */
-        uint64_t looked_usec, cost_usec; /* the last look, and how long it took */
+        uint64_t looked_usec, cost_usec; /* the last look, and how much of the processor it took */
 };
 
 /* --- which entries hold ------------------------------------------------------------------------- */
@@ -234,8 +232,8 @@ static void statics_look_at(Statics *statics, const Static *one, const VigilPict
                 return;
         if (one->is_elsewhere)
                 statics_enter(statics, one, NULL);
-        else if (picture && vigil_find_reached(statics->parts.vigil, picture, &one->entry->address,
-                                               one->entry->port, &listener) == 0)
+        else if (vigil_find_reached(statics->parts.vigil, picture, &one->entry->address, one->entry->port,
+                                    &listener) == 0)
                 statics_enter(statics, one, &listener);
 }
 
@@ -258,15 +256,15 @@ static void statics_arm(Statics *statics) {
 }
 
 static void statics_look_now(Statics *statics) {
-        uint64_t begin = now_usec(CLOCK_MONOTONIC);
-        VigilPicture picture = { 0 };
-        bool can_see = vigil_take_picture(statics->parts.vigil, &picture) == 0;
+        uint64_t begin = now_usec(CLOCK_THREAD_CPUTIME_ID);
+        _cleanup_(vigil_picture_done) VigilPicture picture = { 0 };
 
+        /* Where there is none, there is nobody in it; those on other machines need none. */
+        (void)vigil_take_picture(statics->parts.vigil, &picture);
         for (size_t i = 0; i < statics->n_statics; i++)
-                statics_look_at(statics, statics->statics + i, can_see ? &picture : NULL);
-        vigil_picture_done(&picture);
+                statics_look_at(statics, statics->statics + i, &picture);
         statics->looked_usec = now_usec(CLOCK_MONOTONIC);
-        statics->cost_usec = min_u64(statics->looked_usec - begin, LOOK_COST_MAX_USEC);
+        statics->cost_usec = now_usec(CLOCK_THREAD_CPUTIME_ID) - begin;
 }
 
 void statics_sync(Statics *statics) {
@@ -303,10 +301,7 @@ void statics_look_for(Statics *statics, const char *name, size_t n_name) {
                 return;
         for (size_t i = statics_seek(statics, name, n_name, &ADDRESS_ANY);
              (one = statics_get(statics, i, name, n_name)); i++)
-                if (!one->is_elsewhere && !static_is_in_place(statics, one)) {
-                        statics_look(statics);
-                        return;
-                }
+                statics_look_at(statics, one, NULL);
 }
 
 /* Not at once: what closes its connection may be closing its listener, too. */
