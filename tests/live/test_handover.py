@@ -145,40 +145,42 @@ def test_a_killed_node_whose_child_keeps_all_of_it_ends_with_its_unit(shared_mac
         assert n_said_in_use(machine, "both1", "both2") == 0
 
 
-def test_a_node_that_was_left_over_is_known_as_that_after_a_restart_of_the_daemon(shared_machine):
-    """Its unit was started anew without it. That is in the registry file: by which start of its unit it is."""
-    machine = shared_machine
+def leaver(machine):
+    """A unit whose main process starts a node, and leaves it behind; it starts none while /opt/leaver.empty is there."""
     machine.write(
         "/opt/leaver",
         "#!/bin/bash\n"
-        "[ -e /run/leaver.empty ] || setsid /usr/bin/python3 -B -m lib.light_node left --going -1 &\n"
-        "[ ! -e /run/leaver.empty ] || systemd-notify --ready\nexec sleep infinity\n",
+        "[ -e /opt/leaver.empty ] || setsid /usr/bin/python3 -B -m lib.light_node left --going -1 &\n"
+        "[ ! -e /opt/leaver.empty ] || systemd-notify --ready\nexec sleep infinity\n",
     )
     machine.run("chmod", "+x", "/opt/leaver")
     node = LightNode(machine, "leaver", "left", properties=("KillMode=process", "NotifyAccess=all"))
-    unit = machine.root / f"etc/systemd/system/{node.unit}"
-    unit.write_text("".join(line for line in unit.read_text().splitlines(True) if not line.startswith("ExecStart")) + "ExecStart=/opt/leaver\n")
-    with units(machine, node):
-        for n, end_daemon in enumerate((lambda: None, machine.kill9_daemon, machine.stop_and_start_daemon)):
-            (machine.root / "run/leaver.empty").unlink(missing_ok=True)
+    unit = machine.root / "etc/systemd/system/leaver.service"
+    lines = [line for line in unit.read_text().splitlines(True) if not line.startswith("ExecStart")]
+    unit.write_text("".join(lines) + "ExecStart=/opt/leaver\n")
+    return node
+
+
+def test_a_node_that_was_left_over_is_known_as_that_after_a_restart_of_the_daemon(shared_machine):
+    """Its unit was started anew without it: by which start of its unit it is stands in the registry file."""
+    machine = shared_machine
+    for end_daemon in (lambda: None, machine.kill9_daemon, machine.stop_and_start_daemon):
+        (machine.root / "opt/leaver.empty").unlink(missing_ok=True)
+        with units(machine, leaver(machine)) as (node,):
             node.start()
-            wait_for(lambda: machine.sql("SELECT unit_invocation IS NOT NULL FROM registrations WHERE name = 'left'") == [["1"]], "its start")
-            machine.write("/run/leaver.empty", "")
+            starts = "SELECT unit_invocation IS NOT NULL FROM registrations WHERE name = 'left'"
+            wait_for(lambda: machine.sql(starts) == [["1"]], "the start of its unit")
+            machine.write("/opt/leaver.empty", "")
             machine.run("systemctl", "restart", node.unit)
             assert node.active == "active" and machine.client.port_please("left") is not None
             end_daemon()
             with Waiter(machine, "left") as waiter:
-                # Whoever is not known to be going is a reason to refuse, after a quarter of a second.
                 wait_held(machine, 1)
+                # A holder that is not known to be going would be a reason to refuse, after a quarter of a second.
                 time.sleep(1)
-                assert not waiter.has_answer(), n
+                assert not waiter.has_answer()
                 machine.run("pkill", "-KILL", "-f", "lib.light_node left")
-                assert waiter.result() == 0, n
-            node.remove()
-            unit_again = LightNode(machine, "leaver", "left", properties=("KillMode=process", "NotifyAccess=all"))
-            unit.write_text("".join(line for line in unit.read_text().splitlines(True) if not line.startswith("ExecStart")) + "ExecStart=/opt/leaver\n")
-            machine.run("systemctl", "daemon-reload")
-            node = unit_again
+                assert waiter.result() == 0
 
 
 # --- real nodes, side by side ------------------------------------------------------------------------
