@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,9 +15,9 @@ import pytest
 
 from daemon.commands import NOBODY, keys_of_man_page, rollcall_as, told
 from daemon.helpers import end_traced, needs_root, query, status, traced
-from lib.control_client import ControlClient, ControlError
+from lib.control_client import ControlClient, ControlConnection, ControlError, put_request
 from lib.daemon import Daemon, free_port
-from lib.process import wait_for
+from lib.process import SOURCE, wait_for
 
 
 @pytest.fixture
@@ -307,6 +308,53 @@ def test_the_firewall_opens_exactly_the_pinned_ports(daemon):
     if "Operation not permitted" in judge.stderr or "not supported" in judge.stderr:
         pytest.skip(f"the form is right; the kernel has no nf_tables: {judge.stderr}")
     assert (judge.returncode, judge.stderr) == (0, "")
+
+
+# --- the protocol ------------------------------------------------------------------------------------
+
+REQUESTS = {
+    "add": ("ADD", {"NAME": "shop", "PORT": 9100, "HOST": "shop.example.org"}),
+    "pin": ("PIN", {"NAME": "shop", "PORT": 9100}),
+    "pin of": ("PINS", {"NAME": "shop"}),
+    "all pins": ("PINS", {}),
+    "entries": ("ENTRIES", {}),
+    "unpin": ("UNPIN", {"NAME": "shop"}),
+    "remove": ("REMOVE", {"NAME": "shop", "ADDRESS": "192.0.2.7"}),
+}
+
+
+def test_requests_are_as_the_document_draws_them(daemon):
+    section = (SOURCE / "PROTOCOL.md").read_text().partition("### Static entries and pinned ports")[2].partition("| tag |")[0]
+    for label, (kind, fields) in REQUESTS.items():
+        (drawn,) = re.findall(rf"^    {label} +([0-9a-f ]+)$", section, re.M)
+        assert bytes.fromhex(drawn) == put_request(kind, **fields), label
+        if label == "remove":
+            continue
+        with ControlConnection(daemon.control, bytes.fromhex(drawn)) as connection:
+            kinds = [record.kind for record in connection.records()]
+        assert kinds == ["ENTRY" if label in ("add", "entries") else "PIN"], label
+
+
+def test_find_and_watch_tell_them_as_others(daemon):
+    port = free_port()
+    client = ControlClient(("127.0.0.1", daemon.port))
+    with listen(port):
+        add(daemon, "shop_1", port, "--host-part", "shop")
+        add(daemon, "shop_2", 9100, "--address", "192.0.2.7", "--host-part", "shop.example.org")
+        epoch, *found = client.request("FIND", PATTERN="shop_*")
+        assert [node["NAME"] for node in found] == ["shop_1", "shop_2"]
+        assert [(node["HOST_SOURCE"], node["NAME_KIND"], node["NODE_ORIGIN"], node.get("ELSEWHERE")) for node in found] == [
+            ("static", "short", "static", None), ("static", "long", "static", 1)]
+        assert all("UID" not in node.fields and "CREATION" not in node.fields for node in found)
+        with client.watch(PATTERN="shop_*") as watch:
+            watch.sync()
+            assert len(watch.nodes) == 2 and watch.revision == epoch["REVISION"]
+            # One that another machine has is on nobody's disk as a registration, and told all the same.
+            add(daemon, "shop_3", 9100, "--address", "192.0.2.8")
+            watch.wait(lambda: ("shop_3", "192.0.2.8") in watch.nodes)
+            assert query(daemon.state, "SELECT count(*) FROM nodes WHERE name = 'shop_3'") == [(0,)]
+            daemon.rollcall("remove", "shop_3")
+            watch.wait(lambda: ("shop_3", "192.0.2.8") not in watch.nodes)
 
 
 # --- the command -------------------------------------------------------------------------------------
