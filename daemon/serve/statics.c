@@ -300,8 +300,11 @@ void statics_look_for(Statics *statics, const char *name, size_t n_name) {
         if (!statics || statics->n_statics == 0)
                 return;
         for (size_t i = statics_seek(statics, name, n_name, &ADDRESS_ANY);
-             (one = statics_get(statics, i, name, n_name)); i++)
+             (one = statics_get(statics, i, name, n_name)); i++) {
                 statics_look_at(statics, one, NULL);
+                if (!static_is_in_place(statics, one))
+                        statics_look(statics);
+        }
 }
 
 /* Not at once: what closes its connection may be closing its listener, too. */

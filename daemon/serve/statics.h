@@ -43,7 +43,7 @@ const Entries *statics_filed(const Statics *statics);
 void statics_sync(Statics *statics);
 /* The same, because somebody asks now: at most a tenth of the time is spent on it. `statics` may be NULL. */
 void statics_look(Statics *statics);
-/* The same of one name, which somebody looks up: then that is looked at, however often. `statics` may be NULL. */
+/* The same, because somebody looks that name up; where the listener is easily found, however often. */
 void statics_look_for(Statics *statics, const char *name, size_t n_name);
 
 /* To be told all news of the ledger. */

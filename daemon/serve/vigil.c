@@ -518,21 +518,29 @@ static const SocketFacts *picture_find_port(const VigilPicture *picture, uint16_
         return found;
 }
 
+static int vigil_find_reached_on_loopback(Vigil *vigil, uint16_t port, SocketFacts *ret) {
+        static const Address loopbacks[] = {
+                { { [10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1 } },
+                { { [15] = 1 } },
+        };
+        int r = -ENOENT;
+
+        for (size_t i = 0; i < ELEMENTS(loopbacks) && r == -ENOENT; i++)
+                r = listeners_find_reached(vigil->listeners, loopbacks + i, port, ret);
+        return r;
+}
+
 int vigil_find_reached(Vigil *vigil, const VigilPicture *picture, const Address *address, uint16_t port,
                        SocketFacts *ret) {
-        _cleanup_(vigil_picture_done) VigilPicture of_port = { 0 };
         const SocketFacts *found;
-        int r = 0;
 
         if (vigil->blind_reason)
                 return -ENOTCONN;
         if (!address_is_any(address))
                 return listeners_find_reached(vigil->listeners, address, port, ret);
         if (!picture)
-                r = listeners_on_port(vigil->listeners, port, &of_port.sockets, &of_port.n_sockets);
-        if (r < 0)
-                return r;
-        found = picture_find_port(picture ? picture : &of_port, port);
+                return vigil_find_reached_on_loopback(vigil, port, ret);
+        found = picture_find_port(picture, port);
         if (!found)
                 return -ENOENT;
         *ret = *found;

@@ -50,8 +50,8 @@ typedef struct VigilPicture {
 int vigil_take_picture(Vigil *vigil, VigilPicture *ret);
 void vigil_picture_done(VigilPicture *picture);
 /* The listener that whoever dials `address` at `port` reaches; "any": that of the machine, whatever it is bound to.
- * Without a picture (NULL) the kernel is asked about that port. 0; -ENOENT; -ENOTCONN: we cannot see; other negative
- * errno. */
+ * Without a picture (NULL) it is cheap, and finds of those for "any" only whom loopback reaches. 0; -ENOENT; -ENOTCONN: we
+ * cannot see; other negative errno. */
 int vigil_find_reached(Vigil *vigil, const VigilPicture *picture, const Address *address, uint16_t port,
                        SocketFacts *ret);
 /* As vigil_examine(), of the one who listens. */
