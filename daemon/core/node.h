@@ -61,7 +61,7 @@ typedef enum NodeEnd {
         NODE_END_DID_NOT_RETURN,    /* awaited without a known listener, and the grace is over */
         NODE_END_STOPPED,           /* by a STOP request */
         NODE_END_RELEASED,          /* by an operator */
-        NODE_END_REMOVED, /* of a static node: its entry was removed or changed, or its address is another machine's now */
+        NODE_END_REMOVED, /* of a static node: its entry was removed or changed, or names another machine now */
         _NODE_END_N,
 } NodeEnd;
 

@@ -13,13 +13,14 @@
 
 #include "serve/entry_orders.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "log.h"
 #include "serve/answer.h"
+#include "serve/entry_rules.h"
 #include "serve/selection.h"
+#include "timer.h"
 
 typedef struct EntryOrder {
         struct EntryOrder *next;
@@ -132,8 +133,8 @@ static int orders_on_impatient(sd_event_source *source, uint64_t usec, void *use
         }
         if (first == USEC_INFINITE)
                 return 0;
-        sd_event_source_set_time(source, first);
-        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        timer_arm(source, first);
+        return 0;
 }
 
 /* It runs for the one who waits longest. */
@@ -142,8 +143,7 @@ static void orders_arm_patience(EntryOrders *orders, uint64_t until_usec) {
 
         if (sd_event_source_get_enabled(orders->patience, &enabled) < 0 || enabled != SD_EVENT_OFF)
                 return;
-        sd_event_source_set_time(orders->patience, until_usec);
-        sd_event_source_set_enabled(orders->patience, SD_EVENT_ONESHOT);
+        timer_arm(orders->patience, until_usec);
 }
 
 static void orders_answer_failure(Conn *conn, int error) {
@@ -336,22 +336,6 @@ static int said_to_entry(const Said *said, uid_t uid, Entry *ret) {
         return 0;
 }
 
-/* Why an order is not carried out; begins as 0. */
-typedef struct Objection {
-        ControlError error; /* 0: none */
-        bool is_done;       /* it holds already: nothing is to be written */
-        char text[512];
-} Objection;
-
-PRINTF_LIKE(3, 4) static void object(Objection *objection, ControlError error, const char *format, ...) {
-        va_list arguments;
-
-        objection->error = error;
-        va_start(arguments, format);
-        vsnprintf(objection->text, sizeof objection->text, format, arguments);
-        va_end(arguments);
-}
-
 /* Two orders of one name at a time would be judged by what holds before either. */
 static bool orders_is_pending(const EntryOrders *orders, const char *name, size_t n_name) {
         for (const EntryOrder *pending = orders->first; pending; pending = pending->next)
@@ -368,95 +352,16 @@ static size_t orders_n_pending(const EntryOrders *orders, StoreOrderKind kind) {
         return n;
 }
 
-static void judge_add(const EntryOrders *orders, const Entry *entry, Objection *objection) {
-        const Entries *ordered = statics_ordered(orders->parts.statics), *filed = statics_filed(orders->parts.statics);
-        const Entry *same = entries_find(filed, entry->name, entry->n_name, &entry->address);
-        bool is_filed = same;
+static Objection orders_judge(const EntryOrders *orders, bool has_address, StoreOrder *order) {
+        const EntryFacts facts = {
+                .ordered = statics_ordered(orders->parts.statics),
+                .filed = statics_filed(orders->parts.statics),
+                .pins = pins_get(orders->parts.pins),
+                .is_pending = orders_is_pending(orders, order->entry.name, order->entry.n_name),
+                .n_pending = orders_n_pending(orders, order->kind),
+        };
 
-        if (!same)
-                same = entries_find(ordered, entry->name, entry->n_name, &entry->address);
-        if (same && entry_says_the_same(same, entry))
-                objection->is_done = true;
-        else if (same)
-                object(objection, CONTROL_E_EXISTS, "%s has an entry for that address already, with port %u%s%s: %s it first.",
-                       entry->name, same->port, is_filed ? ", in " : "", is_filed ? same->by : "",
-                       is_filed ? "change" : "remove");
-        else if (ordered->n_entries + filed->n_entries + orders_n_pending(orders, STORE_ADD_ENTRY) >=
-                 ENTRIES_STATICS_MAX)
-                object(objection, CONTROL_E_BUSY, "There are %u static entries already.", ENTRIES_STATICS_MAX);
-}
-
-static void object_none(const Entry *entry, size_t n_filed, const Entry *filed, Objection *objection) {
-        if (n_filed > 0)
-                object(objection, CONTROL_E_DENIED, "The entry of %s is in %s: remove it there.", entry->name, filed->by);
-        else
-                object(objection, CONTROL_E_NOT_FOUND, "%s has no such entry.", entry->name);
-}
-
-/* Which entry is meant; its address and what else it says. */
-static void judge_remove(const EntryOrders *orders, bool has_address, Entry *entry, Objection *objection) {
-        size_t n_ordered, n_filed;
-        const Entries *ordered = statics_ordered(orders->parts.statics);
-        const Entry *found = entries_find_name(ordered, entry->name, entry->n_name, &n_ordered);
-        const Entry *filed = entries_find_name(statics_filed(orders->parts.statics), entry->name, entry->n_name, &n_filed);
-
-        if (has_address)
-                found = entries_find(ordered, entry->name, entry->n_name, &entry->address);
-        else if (n_ordered > 1) {
-                object(objection, CONTROL_E_AMBIGUOUS, "%s has several entries: say which address.", entry->name);
-                return;
-        }
-        if (!found) {
-                object_none(entry, n_filed, filed, objection);
-                return;
-        }
-        entry->address = found->address;
-        entry->port = found->port;
-}
-
-static void judge_pin(const EntryOrders *orders, const Entry *pin, Objection *objection) {
-        const Entries *pins = pins_get(orders->parts.pins);
-        const Entry *same = entries_find(pins, pin->name, pin->n_name, &ADDRESS_ANY);
-        const Entry *neighbour = entries_find_port(pins, pin->port);
-
-        if (same && same->port == pin->port)
-                objection->is_done = true;
-        else if (same)
-                object(objection, CONTROL_E_EXISTS, "%s is pinned to port %u already: unpin it first.", pin->name, same->port);
-        else if (neighbour)
-                object(objection, CONTROL_E_EXISTS, "Port %u is pinned for %s already.", pin->port, neighbour->name);
-        else if (pins->n_entries + orders_n_pending(orders, STORE_ADD_PIN) >= ENTRIES_PINS_MAX)
-                object(objection, CONTROL_E_BUSY, "There are %u pinned ports already.", ENTRIES_PINS_MAX);
-}
-
-static void judge_unpin(const EntryOrders *orders, Entry *pin, Objection *objection) {
-        const Entry *same = entries_find(pins_get(orders->parts.pins), pin->name, pin->n_name, &ADDRESS_ANY);
-
-        if (!same)
-                object(objection, CONTROL_E_NOT_FOUND, "%s is not pinned.", pin->name);
-        else
-                pin->port = same->port;
-}
-
-static void orders_judge(const EntryOrders *orders, const Said *said, StoreOrder *order, Objection *objection) {
-        if (orders_is_pending(orders, order->entry.name, order->entry.n_name)) {
-                object(objection, CONTROL_E_BUSY, "Another order for %s is being written.", order->entry.name);
-                return;
-        }
-        switch (order->kind) {
-        case STORE_ADD_ENTRY:
-                judge_add(orders, &order->entry, objection);
-                break;
-        case STORE_REMOVE_ENTRY:
-                judge_remove(orders, said->has_address, &order->entry, objection);
-                break;
-        case STORE_ADD_PIN:
-                judge_pin(orders, &order->entry, objection);
-                break;
-        case STORE_REMOVE_PIN:
-                judge_unpin(orders, &order->entry, objection);
-                break;
-        }
+        return entry_rules_judge(&facts, has_address, order);
 }
 
 static StoreOrderKind kind_of(const ControlRequest *request) {
@@ -506,7 +411,7 @@ void entry_orders_on_request(EntryOrders *orders, Conn *conn, const ControlReque
         }
         r = said_to_entry(&said, uid, &order.entry);
         if (r >= 0)
-                orders_judge(orders, &said, &order, &objection);
+                objection = orders_judge(orders, said.has_address, &order);
         if (r >= 0 && objection.is_done)
                 orders_answer(orders, conn, is_about_entry(&order), &order.entry);
         else if (r >= 0 && objection.error)
@@ -560,10 +465,7 @@ int entry_orders_new(EntryOrders **ret, sd_event *event, const EntryOrdersParts 
                 return -ENOMEM;
         orders->event = event;
         orders->parts = *parts;
-        r = sd_event_add_time(event, &orders->patience, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC, orders_on_impatient,
-                              orders);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(orders->patience, SD_EVENT_OFF);
+        r = timer_new(&orders->patience, event, 100 * USEC_PER_MSEC, orders_on_impatient, orders);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(orders);

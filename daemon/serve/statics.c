@@ -17,6 +17,7 @@
 
 #include "evidence/addresses.h"
 #include "log.h"
+#include "timer.h"
 
 /* How often is looked for who is not there; and whether addresses have come to this machine, or left it. */
 #define LOOK_USEC (1 * USEC_PER_SEC)
@@ -244,8 +245,7 @@ static void statics_arm_within(Statics *statics, uint64_t usec) {
         if (due >= statics->due_usec)
                 return;
         statics->due_usec = due;
-        sd_event_source_set_time(statics->timer, due);
-        sd_event_source_set_enabled(statics->timer, SD_EVENT_ONESHOT);
+        timer_arm(statics->timer, due);
 }
 
 static void statics_arm(Statics *statics) {
@@ -492,9 +492,7 @@ int statics_new(Statics **ret, sd_event *event, const StaticsParts *parts) {
         r = addresses_new(&statics->addresses);
         if (r < 0)
                 log_debug("rtnetlink cannot be opened, so that only loopback is known to be ours: %s", strerror(-r));
-        r = sd_event_add_time(event, &statics->timer, CLOCK_MONOTONIC, 0, 50 * USEC_PER_MSEC, statics_on_timer, statics);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(statics->timer, SD_EVENT_OFF);
+        r = timer_new(&statics->timer, event, 50 * USEC_PER_MSEC, statics_on_timer, statics);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(statics);

@@ -293,8 +293,8 @@ static int commit(Writer *writer) {
         return 0;
 }
 
-/* One at a time, so that a commit waits for one at most. An answer, also to an order, tells its asker of what went wrong; that is not
- * all that follows from it. */
+/* One at a time, so that a commit waits for one at most. An answer, also to an order, tells its asker of what went
+ * wrong; that is not all that follows from it. */
 static int answer(Writer *writer) {
         Question *question = writer->group.first ? NULL : channel_take_question(writer->channel);
         int r;

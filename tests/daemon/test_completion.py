@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from lib.daemon import Daemon
+from lib.daemon import Daemon, free_port
 from lib.process import SOURCE, built, clean_environment
 
-COMMANDS = {"status", "names", "find", "why", "history", "at", "wait", "watch", "check", "ready", "not-ready", "release"}
+COMMANDS = {"status", "names", "find", "why", "history", "at", "wait", "watch", "check", "ready", "not-ready", "release", "add",
+            "remove", "entries", "pin", "unpin", "pins"}
 COMMON = {"--control", "--json", "--help"}
 SELECTION = {"--at", "--exclude", "--hidden", "--state", "--port"}
 
@@ -35,6 +36,11 @@ COMPLETIONS = {
     "rollcall find ra": {"rabbit", "rat"},
     "rollcall watch rat ra": {"rabbit", "rat"},
     "rollcall check rab": {"rabbit@mail"},
+    "rollcall add shop --": COMMON | {"--port", "--address", "--host-part", "--quiet"},
+    "rollcall pin ra": {"rabbit", "rat"},
+    "rollcall remove sho": {"shop"},
+    "rollcall unpin ": {"shop"},
+    "rollcall pins --n": {"--nft"},
     "rollcall status ": set(),
 }
 
@@ -131,6 +137,8 @@ def daemon():
         for name in NAMES:
             stack.enter_context(daemon.client.register(name))
         assert daemon.rollcall("ready", "rabbit@mail").returncode == 0
+        for order in (["add", "shop", "--port", free_port()], ["pin", "shop", 9100]):
+            assert daemon.rollcall(*order).returncode == 0
         yield daemon
 
 
