@@ -174,6 +174,8 @@ def test_a_node_that_was_left_over_is_known_as_that_after_a_restart_of_the_daemo
             machine.run("systemctl", "restart", node.unit)
             assert node.active == "active" and machine.client.port_please("left") is not None
             end_daemon()
+            # A daemon that has just started is not on the bus yet, and cannot ask systemd.
+            wait_for(lambda: daemon_status(machine)["units_unseen"] is None, "the bus")
             with Waiter(machine, "left") as waiter:
                 wait_held(machine, 1)
                 # A holder that is not known to be going would be a reason to refuse, after a quarter of a second.
@@ -320,10 +322,13 @@ class Waiter:
         self.close()
 
 
+def daemon_status(machine):
+    return json.loads(machine.run("rollcall", "status", "--json", check=False).stdout)
+
+
 def wait_held(machine, n):
     """The daemon has read their requests: its own count."""
-    import json
-    wait_for(lambda: json.loads(machine.run("rollcall", "status", "--json", check=False).stdout)["held"] == n, f"{n} held", 5)
+    wait_for(lambda: daemon_status(machine)["held"] == n, f"{n} held", 5)
 
 
 def test_the_first_who_waits_gets_the_name_the_moment_it_is_free(shared_machine, going):
