@@ -421,16 +421,21 @@ START_TEST(test_what_is_elsewhere_is_found_by_its_name_and_in_no_lookup) {
         Registry *registry = make_registry(10, 10);
         Event event = elsewhere_event("a", "192.0.2.1"), here = newcomer_at("a", "127.0.0.1", 5);
         Node *node = must_register(registry, &event), *other;
+        bool is_sole = false;
 
         ck_assert_int_eq(node->state_source, NODE_SOURCE_ENTRY);
         ck_assert_ptr_null(find(registry, "a", "192.0.2.1"));
         ck_assert_ptr_null(find(registry, "a", "127.0.0.1"));
+        ck_assert_ptr_null(registry_find_sole(registry, "a", 1, &is_sole));
+        ck_assert(is_sole);
         ck_assert_ptr_eq(registry_find_name(registry, "a", 1, NULL), node);
         ck_assert_ptr_eq(registry_find_key(registry, "a", 1, &node->scope), node);
         ck_assert_uint_eq(registry_n_nodes(registry), 0);
         ck_assert_uint_eq(registry_n_in_state(registry, NODE_UP), 0);
         other = must_register(registry, &here);
         ck_assert_ptr_eq(find(registry, "a", "192.0.2.1"), other);
+        ck_assert_ptr_eq(registry_find_sole(registry, "a", 1, &is_sole), other);
+        ck_assert(is_sole);
         tell(registry, EVENT_ENTRY_REMOVED, node);
         /* It was never here: nobody has had the name. */
         ck_assert_ptr_null(registry_find_former(registry, "a", 1));
@@ -1285,6 +1290,28 @@ START_TEST(test_a_lookup_means_the_exact_scope_else_everywhere_else_the_oldest) 
 }
 END_TEST
 
+START_TEST(test_who_has_a_name_alone_is_found_on_any_address) {
+        Registry *registry = make_registry(10, 10);
+        Event one = newcomer_at("a", "127.0.0.1", 1), two = newcomer_at("a", "127.0.0.2", 2),
+              other = newcomer_at("b", "127.0.0.2", 3);
+        Node *first = must_register(registry, &one), *second = must_register(registry, &two),
+             *b = must_register(registry, &other);
+        bool is_sole = true;
+
+        ck_assert_ptr_null(registry_find_sole(registry, "a", 1, &is_sole));
+        ck_assert(!is_sole);
+        ck_assert_ptr_eq(registry_find_sole(registry, "b", 1, &is_sole), b);
+        ck_assert(is_sole);
+        tell(registry, EVENT_CONNECTION_ENDED, first);
+        ck_assert_ptr_eq(registry_find_sole(registry, "a", 1, &is_sole), second);
+        ck_assert(is_sole);
+        is_sole = false;
+        ck_assert_ptr_null(registry_find_sole(registry, "ab", 2, &is_sole));
+        ck_assert(is_sole);
+        registry_free(registry);
+}
+END_TEST
+
 START_TEST(test_a_name_that_begins_another_is_not_that_one) {
         Registry *registry = make_registry(10, 10);
         Event a = newcomer("a"), ab = newcomer("ab");
@@ -1985,6 +2012,7 @@ static void add_scopes(Suite *suite) {
         tcase_add_test(tcase, test_a_newcomer_everywhere_replaces_all_that_are_going);
         tcase_add_loop_test(tcase, test_a_newcomer_everywhere_is_refused_if_one_is_alive_and_nobody_is_replaced, 0, 3);
         tcase_add_test(tcase, test_a_lookup_means_the_exact_scope_else_everywhere_else_the_oldest);
+        tcase_add_test(tcase, test_who_has_a_name_alone_is_found_on_any_address);
         tcase_add_test(tcase, test_a_name_that_begins_another_is_not_that_one);
         tcase_add_test(tcase, test_nodes_that_share_a_listener_are_found_oldest_first);
         tcase_add_test(tcase, test_nodes_that_share_a_listener_and_a_serial_are_told_apart);

@@ -927,6 +927,25 @@ Node *registry_find(const Registry *registry, const char *name, size_t n_name,
         return found;
 }
 
+Node *registry_find_sole(const Registry *registry, const char *name, size_t n_name, bool *ret_is_sole) {
+        const Index *index = &registry->by_name;
+        Node *found = NULL;
+
+        *ret_is_sole = true;
+        for (size_t position = index_seek_name(index, name, n_name, &ADDRESS_ANY);
+             *ret_is_sole && position < index->n_nodes; position++) {
+                Node *node = index->nodes[position];
+
+                if (!node_info_has_name(&node->info, name, n_name))
+                        break;
+                if (node_is_elsewhere(node))
+                        continue;
+                *ret_is_sole = !found;
+                found = node;
+        }
+        return *ret_is_sole ? found : NULL;
+}
+
 Node *registry_find_by_cookie(const Registry *registry, uint64_t cookie) {
         const Index *index = &registry->by_cookie;
         size_t position = index_seek_cookie(index, cookie, 0);

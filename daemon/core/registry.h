@@ -201,6 +201,8 @@ uint32_t registry_reserve_creations(Registry *registry);
  * has held the name longest. None on another machine. NULL: none. */
 Node *registry_find(const Registry *registry, const char *name, size_t n_name,
                           const Address *local);
+/* The same where one node has the name, or none, on whatever address it was asked: then `*ret_is_sole` is true. */
+Node *registry_find_sole(const Registry *registry, const char *name, size_t n_name, bool *ret_is_sole);
 /* The oldest node whose listener has `cookie` (not 0), or NULL. One listener can stand behind several
  * names; registry_next_by_cookie() steps on. */
 Node *registry_find_by_cookie(const Registry *registry, uint64_t cookie);

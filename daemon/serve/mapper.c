@@ -51,14 +51,26 @@ static void mapper_tell(Mapper *mapper, EventKind kind, Node *node) {
 
 /* --- PORT2_REQ, NAMES_REQ, DUMP_REQ ------------------------------------------------------------ */
 
+/* The kernel is asked on which address the client has come only where that matters: it is a system call of seven. */
+static Node *mapper_find(Mapper *mapper, Conn *conn, const WireRequest *request) {
+        const Registry *registry = mapper->parts.registry;
+        bool is_sole;
+        Node *node = registry_find_sole(registry, request->name, request->n_name, &is_sole);
+        Address local;
+
+        if (is_sole)
+                return node;
+        local = local_address(conn);
+        return registry_find(registry, request->name, request->n_name, &local);
+}
+
 static void mapper_port2(Mapper *mapper, Conn *conn, const WireRequest *request) {
         uint8_t answer[WIRE_PORT2_ANSWER_MAX];
-        Address local = local_address(conn);
         const Node *node;
         size_t n;
 
         statics_look_for(mapper->parts.statics, request->name, request->n_name);
-        node = registry_find(mapper->parts.registry, request->name, request->n_name, &local);
+        node = mapper_find(mapper, conn, request);
         n = wire_put_port2(answer, node ? &node->info : NULL);
         mapper->parts.counters->n_port2++;
         if (!node)
@@ -109,7 +121,6 @@ static void mapper_kill(Mapper *mapper, Conn *conn) {
 }
 
 static void mapper_stop(Mapper *mapper, Conn *conn, const WireRequest *request) {
-        Address local = local_address(conn);
         Node *node;
 
         mapper->parts.counters->n_stop++;
@@ -120,7 +131,7 @@ static void mapper_stop(Mapper *mapper, Conn *conn, const WireRequest *request) 
                 conn_finish(conn);
                 return;
         }
-        node = registry_find(mapper->parts.registry, request->name, request->n_name, &local);
+        node = mapper_find(mapper, conn, request);
         log_debug("** answer to %s: %s", conn_peer_text(conn), node ? "stopped" : "no such node");
         if (!node) {
                 conn_answer(conn, "NOEXIST", 7);
