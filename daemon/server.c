@@ -50,6 +50,8 @@
 #define LOAD_PATIENCE_USEC (3 * USEC_PER_SEC)
 /* How long the end waits for a disk that does not let us write. */
 #define STOP_PATIENCE_USEC (3 * USEC_PER_SEC)
+/* Changes wait so many dispatches at most until the writer is woken. */
+#define GATHER_MAX 8
 
 struct Server {
         Config *config;
@@ -445,6 +447,8 @@ static int server_open_store(Server *server) {
         pid_t holder = 0;
         int r = store_new(&server->store, &options, &holder);
 
+        if (r == 0)
+                store_gather(server->store);
         if (r == -EBUSY)
                 log_error("The registry %s is in use by process %d. End that one, or choose another file",
                           options.path, (int)holder);
@@ -781,6 +785,27 @@ static void server_announce(Server *server) {
         server_tell_ready_fd(server);
 }
 
+/* What comes together shares a transaction: the writer is woken when nothing is left that is ready, or after so many
+ * dispatches. (sd-event has no end of a turn: it dispatches one source, and asks again.) */
+static int server_loop(Server *server) {
+        unsigned n_dispatched = 0;
+        int r, code = 0;
+
+        while (sd_event_get_state(server->event) != SD_EVENT_FINISHED) {
+                r = sd_event_run(server->event, store_has_gathered(server->store) ? 0 : UINT64_MAX);
+                if (r < 0)
+                        return r;
+                if (!store_has_gathered(server->store))
+                        n_dispatched = 0;
+                else if (r == 0 || ++n_dispatched == GATHER_MAX) {
+                        n_dispatched = 0;
+                        store_let_go(server->store);
+                }
+        }
+        r = sd_event_get_exit_code(server->event, &code);
+        return r < 0 ? r : code;
+}
+
 int server_run(Server *server) {
         int r = server_open_doors(server);
 
@@ -789,7 +814,7 @@ int server_run(Server *server) {
                 return r;
         }
         server_announce(server);
-        r = sd_event_loop(server->event);
+        r = server_loop(server);
         herald_stopping(server->herald);
         if (r < 0)
                 log_error("The event loop has failed: %s", strerror(-r));

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "check_main.h"
 #include "state/channel.h"
@@ -95,6 +100,57 @@ START_TEST(test_a_group_is_what_has_gathered_in_its_order) {
         ck_assert_uint_eq(get_status().n_commits, 1);
         ck_assert_uint_eq(get_status().n_changes, 2);
         ck_assert(is_awake());
+}
+END_TEST
+
+static void *wait_for_changes(void *userdata) {
+        atomic_int *tid = userdata;
+
+        atomic_store(tid, gettid());
+        channel_wait(channel, now_usec(CLOCK_MONOTONIC) + 60 * USEC_PER_SEC, true, &group, &wake);
+        return NULL;
+}
+
+static char state_of_thread(int tid) {
+        char stat[64], state = 0;
+        FILE *file;
+
+        snprintf(stat, sizeof stat, "/proc/self/task/%d/stat", tid);
+        file = fopen(stat, "re");
+        if (!file || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+                state = 0;
+        if (file)
+                fclose(file);
+        return state;
+}
+
+static bool has_ended_within_msec(pthread_t thread, long msec) {
+        struct timespec until;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += msec * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        return pthread_timedjoin_np(thread, NULL, &until) == 0;
+}
+
+START_TEST(test_what_is_gathered_wakes_the_thread_when_it_is_let_go) {
+        atomic_int tid = 0;
+        pthread_t thread;
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_changes, &tid), 0);
+        while (state_of_thread(atomic_load(&tid)) != 'S')
+                sched_yield();
+        channel_gather(channel);
+        ck_assert(!channel_has_gathered(channel));
+        submit(WRITE_PUT, 1);
+        ck_assert(channel_has_gathered(channel));
+        ck_assert(!has_ended_within_msec(thread, 50));
+        submit(WRITE_PUT, 2);
+        channel_let_go(channel);
+        ck_assert(!channel_has_gathered(channel));
+        ck_assert(has_ended_within_msec(thread, 20000));
+        ck_assert_uint_eq(group.n_writes, 2);
 }
 END_TEST
 
@@ -439,6 +495,7 @@ Suite *suite(void) {
         tcase_add_checked_fixture(tcase, set_up, tear_down);
         tcase_set_timeout(tcase, 30);
         tcase_add_test(tcase, test_a_group_is_what_has_gathered_in_its_order);
+        tcase_add_test(tcase, test_what_is_gathered_wakes_the_thread_when_it_is_let_go);
         tcase_add_test(tcase, test_creations_belong_to_no_revision);
         tcase_add_test(tcase, test_what_comes_during_a_commit_is_the_next_group);
         tcase_add_test(tcase, test_groups_are_bounded_and_lose_nothing);

@@ -23,6 +23,7 @@
 
 struct Channel {
         int event_fd;
+        bool is_gathering, has_gathered; /* the loop's alone */
 
         pthread_mutex_t mutex;
         pthread_cond_t work; /* for the thread */
@@ -209,8 +210,25 @@ static void drop_queue(Channel *channel) {
 static void submit(Channel *channel, Write *write) {
         channel->n_submitted++;
         append(channel, write);
-        if (channel->n_queued == 1)
+        if (channel->is_gathering)
+                channel->has_gathered = true;
+        else if (channel->n_queued == 1)
                 pthread_cond_signal(&channel->work);
+}
+
+void channel_gather(Channel *channel) {
+        channel->is_gathering = true;
+}
+
+bool channel_has_gathered(const Channel *channel) {
+        return channel->has_gathered;
+}
+
+void channel_let_go(Channel *channel) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+
+        guard->has_gathered = false;
+        pthread_cond_signal(&guard->work);
 }
 
 int channel_submit(Channel *channel, Write *write) {

@@ -36,6 +36,10 @@ DEFINE_CLEANUP(Channel *, channel_unref)
 
 /* Takes the change, or NULL for one that there was no memory for: a loss, -ENOMEM. */
 int channel_submit(Channel *channel, Write *write);
+/* As those of the store. */
+void channel_gather(Channel *channel);
+bool channel_has_gathered(const Channel *channel);
+void channel_let_go(Channel *channel);
 /* Takes a WRITE_REFUSAL, or leaves it out where too many of them wait. */
 void channel_submit_refusal(Channel *channel, Write *write);
 void channel_set_bounds(Channel *channel, const HistoryBounds *bounds);

@@ -162,6 +162,18 @@ static int submit(Store *store, Write *write) {
         return channel_submit(store->channel, write);
 }
 
+void store_gather(Store *store) {
+        channel_gather(store->channel);
+}
+
+bool store_has_gathered(const Store *store) {
+        return channel_has_gathered(store->channel);
+}
+
+void store_let_go(Store *store) {
+        channel_let_go(store->channel);
+}
+
 int store_submit_put(Store *store, uint64_t revision, const Node *node) {
         /* A const Node is copied, never changed; an array of nodes just is not const in its depth. */
         Node *nodes[] = { (Node *)(uintptr_t)node };

@@ -165,6 +165,13 @@ StoreLoaded *store_take_loaded(Store *store);
 
 /* --- writing: called by the loop, never waits for the disk ---------------------------------- */
 
+/* From now on what is submitted does not wake the thread before it is let go, by one who does that before he waits for
+ * anything: otherwise the first of many changes begins a transaction, and each transaction costs as much as several
+ * changes do. (A thread that is awake takes what there is.) */
+void store_gather(Store *store);
+bool store_has_gathered(const Store *store);
+void store_let_go(Store *store);
+
 /* Each takes a place in the queue; what is queued is committed in order. `revision` is the
  * registry's; when it is on disk, store_committed_revision() has reached it. -ENOMEM: the change is
  * lost to the queue, and the file will be written whole (store_wants_whole()). */
