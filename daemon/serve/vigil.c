@@ -162,7 +162,7 @@ static Node *vigil_find_twin(Vigil *vigil, const Node *node, bool is_connected, 
 void vigil_on_connection_ended(Vigil *vigil, Node *node) {
         Node *bare;
 
-        if (vigil_asks_listener(vigil, node) != 1 || !twins_next(vigil->registry, node, true, NULL)) {
+        if (!twins_next(vigil->registry, node, true, NULL) || vigil_asks_listener(vigil, node) != 1) {
                 vigil_tell(vigil, EVENT_CONNECTION_ENDED, node);
                 return;
         }
