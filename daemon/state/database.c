@@ -561,13 +561,17 @@ static int keep_standing(Database *database, const DatabaseContent *content) {
         return 0;
 }
 
+/* In one transaction: each would take its locks by itself otherwise. */
 int database_load(Database *database, DatabaseContent *content) {
+        GUARD_TRANSACTION(database);
         int rc;
 
         if (database->version == 0)
                 return 0;
-        rc = query_text(database->handle, "SELECT boot_id FROM registry WHERE id = 1",
-                        &content->boot_id);
+        rc = execute(database->handle, "BEGIN");
+        if (rc == SQLITE_OK)
+                rc = query_text(database->handle, "SELECT boot_id FROM registry WHERE id = 1",
+                                &content->boot_id);
         /* First what nobody would tell us again. */
         if (rc == SQLITE_OK)
                 rc = standing_load(database->handle, database->version, content);
@@ -579,6 +583,8 @@ int database_load(Database *database, DatabaseContent *content) {
                 rc = tenures_load_formers(database->handle, database->version, content);
         if (rc == SQLITE_OK)
                 rc = rows_load_refusals(database->handle, database->version, content);
+        if (rc == SQLITE_OK)
+                rc = execute(database->handle, "COMMIT");
         return rc == SQLITE_OK ? 0 : fail_schema(database, rc, "read");
 }
 

@@ -405,31 +405,47 @@ int rows_load(sqlite3 *handle, const char *query, int (*read_row)(sqlite3_stmt *
         return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-/* A pair that makes no sense, or is one too many, is passed over. */
-static int load_pairs_of(sqlite3_stmt *row, Node *node) {
-        int rc;
+/* The node that a row of the query below is of, from `*i` on; the nodes are in the order of serials, too. NULL: it
+ * made no sense. */
+static Node *find_owner(sqlite3_stmt *row, const DatabaseContent *content, size_t *i) {
+        uint64_t serial = (uint64_t)sqlite3_column_int64(row, 0);
+        const char *name = columns_text(row, 1);
+        Address scope;
 
-        bind_place(row, node);
-        while ((rc = sqlite3_step(row)) == SQLITE_ROW) {
-                const char *key = columns_text(row, 0), *value = columns_text(row, 1);
+        if (!name || !columns_address(row, 2, &scope))
+                return NULL;
+        while (*i < content->n_nodes && content->nodes[*i]->serial < serial)
+                (*i)++;
+        for (size_t k = *i; k < content->n_nodes && content->nodes[k]->serial == serial; k++) {
+                Node *node = content->nodes[k];
 
-                if (key && value &&
-                    node_profile_set(&node->profile, key, (size_t)sqlite3_column_bytes(row, 0), value,
-                                     (size_t)sqlite3_column_bytes(row, 1)) == -ENOMEM)
-                        return SQLITE_NOMEM;
+                if (node_compare_key(node->info.name, node->info.n_name, &node->scope, name,
+                                     (size_t)sqlite3_column_bytes(row, 1), &scope) == 0)
+                        return node;
         }
-        sqlite3_reset(row);
-        return rc == SQLITE_DONE ? SQLITE_OK : rc;
+        return NULL;
 }
 
+/* A pair that makes no sense, or is one too many, is passed over. */
 static int load_pairs(sqlite3 *handle, DatabaseContent *content) {
-        static const char query[] = "SELECT key, value FROM metadata WHERE name = ?1 AND scope = ?2";
+        static const char query[] = "SELECT serial, name, scope, key, value FROM metadata "
+                                    "JOIN registrations USING (name, scope) ORDER BY serial";
         _cleanup_(columns_finalizep) sqlite3_stmt *row = NULL;
+        size_t i = 0;
         int rc = sqlite3_prepare_v2(handle, query, -1, &row, NULL);
 
-        for (size_t i = 0; i < content->n_nodes && rc == SQLITE_OK; i++)
-                rc = load_pairs_of(row, content->nodes[i]);
-        return rc;
+        if (rc != SQLITE_OK)
+                return rc;
+        while ((rc = sqlite3_step(row)) == SQLITE_ROW) {
+                Node *node = find_owner(row, content, &i);
+                const char *key = columns_text(row, 3), *value = columns_text(row, 4);
+
+                if (node && key && value &&
+                    node_profile_set(&node->profile, key, (size_t)sqlite3_column_bytes(row, 3), value,
+                                     (size_t)sqlite3_column_bytes(row, 4)) == -ENOMEM)
+                        return SQLITE_NOMEM;
+        }
+        return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
 int rows_load_nodes(sqlite3 *handle, uint32_t version, DatabaseContent *content) {
