@@ -93,7 +93,7 @@ enum {
 
 #define SELECT_NODES(node, more)                                                                   \
         "SELECT " node ", extra, listener_cookie, listener_address, listener_ipv6, cgroup_id, "    \
-        more " FROM registrations ORDER BY serial"
+        more " FROM registrations"
 
 /* --- life ----------------------------------------------------------------------------------------- */
 
@@ -448,6 +448,13 @@ static int load_pairs(sqlite3 *handle, DatabaseContent *content) {
         return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
+static int compare_serials(const void *a, const void *b) {
+        const Node *x = *(Node *const *)a, *y = *(Node *const *)b;
+
+        return (x->serial > y->serial) - (x->serial < y->serial);
+}
+
+/* Sorted here: SQLite would pack each row once more to sort it, and take it apart again. */
 int rows_load_nodes(sqlite3 *handle, uint32_t version, DatabaseContent *content) {
         static const char *const queries[] = {
                 SELECT_NODES(COLUMNS_NODE_1("state"), "NULL, NULL, NULL, NULL, NULL"),
@@ -457,6 +464,8 @@ int rows_load_nodes(sqlite3 *handle, uint32_t version, DatabaseContent *content)
         const char *query = queries[version < ELEMENTS(queries) ? version - 1 : ELEMENTS(queries) - 1];
         int rc = rows_load(handle, query, read_registration, content, &content->nodes, &content->n_nodes);
 
+        if (content->n_nodes > 0)
+                qsort(content->nodes, content->n_nodes, sizeof *content->nodes, compare_serials);
         return rc == SQLITE_OK && version > 1 ? load_pairs(handle, content) : rc;
 }
 

@@ -60,6 +60,7 @@ struct Writer {
         bool needs_whole;   /* the next file that is opened will not have all */
         bool owes_loss;     /* this one does not, and the loop is yet to be told */
         bool needs_check;   /* of all its pages */
+        bool has_just_opened; /* in this turn */
         unsigned n_check_interruptions;
         bool must_trim;
 
@@ -259,6 +260,7 @@ static int ensure_open(Writer *writer) {
         writer->needs_whole = true;
         want_check(writer);
         writer->needs_check = !database_is_fresh(writer->database);
+        writer->has_just_opened = true;
         writer->must_trim = true;
         return 0;
 }
@@ -366,8 +368,10 @@ static int look_after(Writer *writer) {
                 r = database_checkpoint(writer->database, is_tick);
         if (r == 0)
                 r = trim(writer, now);
-        if (r == 0 && !channel_is_pressing(writer->channel))
+        /* Whoever was told of the rows is about to open its doors, and needs the processor more. */
+        if (r == 0 && !writer->has_just_opened && !channel_is_pressing(writer->channel))
                 r = check_pages(writer);
+        writer->has_just_opened = false;
         if (r == 0 && is_tick)
                 publish_file(writer);
         return r;
