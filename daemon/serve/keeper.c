@@ -93,8 +93,11 @@ static bool has_ended(int fd) {
 
 ConnectionEvidence keeper_evidence_of(Keeper *keeper, const Node *node) {
         FdstoreKey key = key_of(node);
-        const FdstoreKept *kept = fdstore_kept_find(&keeper->kept, &key);
+        const FdstoreKept *kept;
 
+        if (keeper->kept.n_kept == 0)
+                return CONNECTION_NONE;
+        kept = fdstore_kept_find(&keeper->kept, &key);
         if (!kept)
                 return CONNECTION_NONE;
         return has_ended(kept->fd) ? CONNECTION_ENDED : CONNECTION_OPEN;
