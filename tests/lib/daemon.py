@@ -202,7 +202,8 @@ class Daemon(_Foreground):
         self.wait_ready = ready
         self.program = program
 
-    def _argv(self, ready_fd):
+    def argv(self, ready_fd):
+        """What it is started by, but for `wrapper`."""
         argv = [self.program or built("rollcalld")]
         if not self.program:
             argv += ["--config", "none"]  # not this machine's; a later one in `args` counts
@@ -233,7 +234,7 @@ class Daemon(_Foreground):
         env = clean_environment(self.env)
         if self.notify:
             env["NOTIFY_SOCKET"] = str(self.notify.path)
-        argv, fds = self._pass_sockets(self._argv(ready_fd) + [str(arg) for arg in more_args], env)
+        argv, fds = self._pass_sockets(self.argv(ready_fd) + [str(arg) for arg in more_args], env)
         try:
             with open(self.log_path, "ab") as log:
                 self.process = subprocess.Popen(
