@@ -38,6 +38,8 @@
 #define ANSWER_TIMEOUT ((struct timeval){ .tv_sec = 1 })
 /* A dump that was disturbed is asked for again, this often in all. */
 #define DUMP_ATTEMPTS 3
+/* How often a question is asked for which the kernel had no room or no time. */
+#define ASK_ATTEMPTS 3
 /* What an announcement takes of the receive buffer, at the very least. */
 #define EVENT_BYTES_MIN 512
 
@@ -234,8 +236,8 @@ static int listeners_receive(Listeners *listeners, Answer *answer) {
         return answer->error;
 }
 
-static int listeners_ask(Listeners *listeners, uint16_t flags,
-                         const struct inet_diag_req_v2 *question, Answer *answer) {
+static int listeners_ask_once(Listeners *listeners, uint16_t flags,
+                              const struct inet_diag_req_v2 *question, Answer *answer) {
         alignas(struct nlmsghdr) uint8_t buffer[NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(*question))];
         struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
 
@@ -246,6 +248,28 @@ static int listeners_ask(Listeners *listeners, uint16_t flags,
         if (mnl_socket_sendto(listeners->query, message, message->nlmsg_len) < 0)
                 return -errno;
         return listeners_receive(listeners, answer);
+}
+
+/* What says nothing of sockets, and may be over in a moment. */
+static bool is_passing(int error) {
+        return error == -EINTR || error == -EAGAIN || error == -ENOBUFS || error == -ENOMEM;
+}
+
+/* P3: one that was not asked about is not to be taken for one that nothing is known of. */
+static int listeners_ask(Listeners *listeners, uint16_t flags,
+                         const struct inet_diag_req_v2 *question, Answer *answer) {
+        size_t n_before = answer->n_entries;
+        int r = 0;
+
+        for (unsigned i = 0; i < ASK_ATTEMPTS; i++) {
+                answer->n_entries = n_before;
+                answer->is_complete = answer->is_interrupted = false;
+                answer->error = 0;
+                r = listeners_ask_once(listeners, flags, question, answer);
+                if (!is_passing(r))
+                        break;
+        }
+        return r;
 }
 
 /* What the kernel would deliver a packet to that came from `remote` for `local`: the connection, or
@@ -303,7 +327,6 @@ static int listeners_dump(Listeners *listeners, int family, uint16_t port, Answe
 
         for (unsigned i = 0; i < DUMP_ATTEMPTS; i++) {
                 answer->n_entries = n_before;
-                answer->is_complete = answer->is_interrupted = false;
                 int r = listeners_ask(listeners, NLM_F_DUMP, &question, answer);
                 if (r < 0 || !answer->is_interrupted)
                         return r;
