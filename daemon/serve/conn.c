@@ -407,7 +407,8 @@ bool conn_has_something_to_say(const Conn *conn) {
         do
                 n = recv(conn->fd, &byte, 1, MSG_PEEK);
         while (n < 0 && errno == EINTR);
-        return !(n < 0 && errno == EAGAIN);
+        /* That the kernel is short of memory is no word of the client's. */
+        return !(n < 0 && (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS));
 }
 
 static void conn_read(Conn *conn) {
