@@ -23,6 +23,10 @@
  * its listener within milliseconds. */
 #define TWIN_GRACE_USEC (1 * USEC_PER_SEC)
 
+/* A kernel that did not answer is asked again after so long, then after twice that, and so on. */
+#define SIGHT_RETRY_MIN_USEC (1 * USEC_PER_SEC)
+#define SIGHT_RETRY_MAX_USEC (64 * USEC_PER_SEC)
+
 /* Announcements handled in one turn of the loop. */
 #define ANNOUNCEMENT_BATCH 256
 
@@ -36,6 +40,9 @@ struct Vigil {
         Cgroups *cgroups;     /* NULL: no cgroup v2 */
         sd_event_source *announcements;
         sd_event_source *expiry; /* of awaited nodes */
+        sd_event_source *sight;  /* looks again, where the kernel did not answer */
+        uint64_t sight_retry_usec;
+        uint64_t grace_until_usec; /* of rows of which nothing could be known at the start */
         int listener_fd;
         const char *blind_reason; /* static; NULL: it sees */
 };
@@ -71,11 +78,17 @@ static void vigil_set_blind(Vigil *vigil, const char *reason) {
                           "The kernel's word on listening sockets can be had again");
 }
 
+static void vigil_look_again_later(Vigil *vigil) {
+        sd_event_source_set_time(vigil->sight, vigil_now(vigil, CLOCK_MONOTONIC) + vigil->sight_retry_usec);
+        sd_event_source_set_enabled(vigil->sight, SD_EVENT_ONESHOT);
+}
+
 static void vigil_test_sight(Vigil *vigil) {
         int r;
 
         if (!vigil->listeners) {
                 vigil_set_blind(vigil, "sock_diag is not available");
+                vigil_look_again_later(vigil);
                 return;
         }
         if (vigil->listener_fd < 0)
@@ -85,6 +98,8 @@ static void vigil_test_sight(Vigil *vigil) {
                 vigil_set_blind(vigil, "the daemon is in another network namespace than its sockets");
         else
                 vigil_set_blind(vigil, r < 0 ? "the kernel does not answer" : NULL);
+        if (r < 0 && r != -ENOENT)
+                vigil_look_again_later(vigil);
 }
 
 const char *vigil_blind_reason(const Vigil *vigil) {
@@ -213,6 +228,7 @@ static void vigil_check_all(Vigil *vigil) {
         if (r < 0) {
                 log_event(LOG_WARNING, LOG_EVENT_EVIDENCE_LOST, NULL,
                           "The kernel does not tell who listens: %s", strerror(-r));
+                vigil_look_again_later(vigil);
                 return;
         }
         for (Node *node = registry_newest(vigil->registry); node; node = older) {
@@ -252,11 +268,6 @@ static int vigil_on_announcement(sd_event_source *source, int fd, uint32_t event
         return 0;
 }
 
-void vigil_look_again(Vigil *vigil) {
-        vigil_test_sight(vigil);
-        vigil_check_all(vigil);
-}
-
 /* --- awaited nodes ---------------------------------------------------------------------------- */
 
 /* Sets the timer to the first node whose grace ends, if there is one. */
@@ -287,6 +298,38 @@ static int vigil_on_expiry(sd_event_source *source, uint64_t usec, void *userdat
         return 0;
 }
 
+/* --- looking again ---------------------------------------------------------------------------- */
+
+/* P3: those that were given the grace because nobody could say whether their listeners live. What has become of those
+ * that do not is seen with all others. */
+static void vigil_ask_about_rows(Vigil *vigil) {
+        for (Node *node = registry_newest(vigil->registry); node; node = node->older)
+                if (node->facts.is_awaited && node->await_until_usec == vigil->grace_until_usec &&
+                    vigil_asks_listener(vigil, node) > 0)
+                        node->await_until_usec = USEC_INFINITE;
+}
+
+static void vigil_open_evidence(Vigil *vigil);
+
+void vigil_look_again(Vigil *vigil) {
+        vigil_open_evidence(vigil);
+        vigil_test_sight(vigil);
+        vigil_ask_about_rows(vigil);
+        vigil_check_all(vigil);
+}
+
+static int vigil_on_sight(sd_event_source *source, uint64_t usec, void *userdata) {
+        Vigil *vigil = userdata;
+
+        (void)source;
+        (void)usec;
+        vigil->sight_retry_usec = min_u64(vigil->sight_retry_usec * 2, SIGHT_RETRY_MAX_USEC);
+        vigil_look_again(vigil);
+        if (!vigil->blind_reason)
+                vigil->sight_retry_usec = SIGHT_RETRY_MIN_USEC;
+        return 0;
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 static int vigil_subscribe(Vigil *vigil) {
@@ -299,7 +342,7 @@ static int vigil_subscribe(Vigil *vigil) {
                                vigil);
 }
 
-static void vigil_open_evidence(Vigil *vigil) {
+static void vigil_open_listeners(Vigil *vigil) {
         int r = listeners_new(&vigil->listeners);
 
         /* Announcements first: what closes after the first look must not be missed. */
@@ -310,7 +353,13 @@ static void vigil_open_evidence(Vigil *vigil) {
         }
         if (r < 0)
                 log_debug("sock_diag cannot be opened: %s", strerror(-r));
-        if (cgroups_new(&vigil->cgroups) < 0)
+}
+
+/* As far as it is not open. */
+static void vigil_open_evidence(Vigil *vigil) {
+        if (!vigil->listeners)
+                vigil_open_listeners(vigil);
+        if (!vigil->cgroups && cgroups_new(&vigil->cgroups) < 0)
                 log_debug("There is no cgroup v2 here: the units of nodes stay unknown");
 }
 
@@ -331,6 +380,13 @@ int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, 
         r = timer_new(&vigil->expiry, event, 100 * USEC_PER_MSEC, vigil_on_expiry, vigil);
         if (r < 0)
                 return r;
+        r = sd_event_add_time(event, &vigil->sight, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC, vigil_on_sight, vigil);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(vigil->sight, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        vigil->sight_retry_usec = SIGHT_RETRY_MIN_USEC;
         vigil_open_evidence(vigil);
         vigil_test_sight(vigil);
         *ret = TAKE_PTR(vigil);
@@ -340,6 +396,7 @@ int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, 
 Vigil *vigil_free(Vigil *vigil) {
         if (!vigil)
                 return NULL;
+        sd_event_source_disable_unref(vigil->sight);
         sd_event_source_disable_unref(vigil->expiry);
         sd_event_source_disable_unref(vigil->announcements);
         cgroups_free(vigil->cgroups);
@@ -584,8 +641,10 @@ static ListenerEvidence vigil_evidence_of(Vigil *vigil, const Node *node,
         if (facts && facts->local_port == node->info.port)
                 return LISTENER_ALIVE;
         r = listeners_is_alive(vigil->listeners, &node->listener, node->info.port);
-        if (r < 0)
+        if (r < 0) {
+                vigil_look_again_later(vigil);
                 return LISTENER_UNKNOWN;
+        }
         return r > 0 ? LISTENER_ALIVE : LISTENER_GONE;
 }
 
@@ -665,6 +724,7 @@ void vigil_reconcile(Vigil *vigil, Keeper *keeper, StoreLoaded *loaded, const ch
                 facts.is_static = node_is_static(loaded->nodes[i]);
                 vigil_reconcile_node(vigil, keeper, loaded->nodes + i, &facts);
         }
+        vigil->grace_until_usec = facts.now_monotonic_usec + RECONCILE_GRACE_USEC;
         ledger_reserve_creations(vigil->ledger);
         vigil_arm_expiry(vigil);
 }
