@@ -175,11 +175,13 @@ int lockfile_acquire(Lockfile **ret, const char *path, pid_t *ret_holder_pid) {
         return 0;
 }
 
+/* That it cannot be looked at for a moment says nothing of it: we hold the lock. */
 bool lockfile_is_in_place(const Lockfile *lock) {
         struct stat facts;
 
-        return lstat(lock->path, &facts) == 0 && facts.st_dev == lock->device &&
-               facts.st_ino == lock->inode;
+        if (lstat(lock->path, &facts) < 0)
+                return errno == EIO || errno == ENOMEM;
+        return facts.st_dev == lock->device && facts.st_ino == lock->inode;
 }
 
 uint32_t lockfile_creations(const Lockfile *lock) {
