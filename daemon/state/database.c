@@ -91,12 +91,43 @@ static int translate(int rc, int system_error) {
         return system_error > 0 ? -system_error : -EIO;
 }
 
+static bool is_unreadable(int system_error) {
+        return system_error == EIO || system_error == ENXIO || system_error == ERANGE;
+}
+
+/* SQLite takes a read that fails for damage, as file systems tell of theirs by that. The system's word is with the file,
+ * or its log. 0: it has not failed to read. */
+static int find_read_error(sqlite3 *handle) {
+        sqlite3_file *log = NULL;
+        int error = 0;
+
+        if (sqlite3_file_control(handle, "main", SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK && is_unreadable(error))
+                return error;
+        if (sqlite3_file_control(handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK || !log ||
+            !log->pMethods)
+                return 0;
+        error = 0;
+        return log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK && is_unreadable(error)
+                       ? error
+                       : 0;
+}
+
+static int fail_to_read(Database *database, int system_error, const char *attempt) {
+        set_detail(database, "cannot %s %s: it cannot be read (%s)", attempt, database->path, strerror(system_error));
+        return DATABASE_E_UNREADABLE;
+}
+
 /* "cannot <attempt> <path>: <SQLite's words> (<the system's words>)" */
 static int fail(Database *database, int rc, const char *attempt) {
         int system_error = 0;
         const char *words = sqlite3_errstr(rc);
 
         rows_forget_counts(&database->rows);
+        if (database->handle && (rc & 0xff) == SQLITE_CORRUPT) {
+                system_error = find_read_error(database->handle);
+                if (system_error > 0)
+                        return fail_to_read(database, system_error, attempt);
+        }
         if (database->handle && sqlite3_errcode(database->handle) != SQLITE_OK) {
                 words = sqlite3_errmsg(database->handle);
                 if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN)
@@ -746,7 +777,7 @@ int database_check_pages(Database *database, bool (*is_wanted_elsewhere)(void *u
         PagesCheck check = { .is_wanted_elsewhere = is_wanted_elsewhere, .userdata = userdata };
         _cleanup_(freep) char *verdict = NULL;
         int r = checkpoint(database, SQLITE_CHECKPOINT_PASSIVE);
-        int rc;
+        int rc, system_error;
 
         if (r != 0)
                 return r;
@@ -760,6 +791,10 @@ int database_check_pages(Database *database, bool (*is_wanted_elsewhere)(void *u
                 return fail_schema(database, rc, "check");
         if (verdict && strcmp(verdict, "ok") == 0)
                 return 0;
+        /* It finds damage where it could not read, too. */
+        system_error = find_read_error(database->handle);
+        if (system_error > 0)
+                return fail_to_read(database, system_error, "check");
         set_detail(database, "%s is damaged: %s", database->path, verdict ? verdict : "unknown");
         return DATABASE_E_CORRUPT;
 }

@@ -25,6 +25,7 @@
 /* Conditions that the writer handles, each in its own way. */
 enum DatabaseError {
         DATABASE_E_CORRUPT = 1, /* to be set aside */
+        DATABASE_E_UNREADABLE,  /* the same, if that does not pass */
         DATABASE_E_TOO_NEW,     /* a newer daemon's, which we may not write */
         DATABASE_E_FOREIGN,     /* another program's */
         DATABASE_E_LOST, /* deleted or replaced beneath us: what was written is not at its path */

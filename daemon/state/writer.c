@@ -24,6 +24,11 @@
  * fails is asked at a bounded rate. */
 #define RETRY_MIN_USEC (USEC_PER_SEC / 4)
 #define RETRY_MAX_USEC (5 * USEC_PER_SEC)
+/* A file that cannot be read is given up for damaged after so many attempts: some 8 s. */
+#define UNREADABLE_MAX 6
+/* At the start, before anybody is told that there is nothing to be read. */
+#define OPEN_ATTEMPTS 3
+#define OPEN_RETRY_USEC (20 * USEC_PER_MSEC)
 /* Another daemon's lock is asked for so often, for so long, before that is told. */
 #define LOCK_RETRY_USEC (20 * USEC_PER_MSEC)
 #define LOCK_PATIENCE_USEC (2 * USEC_PER_SEC)
@@ -64,9 +69,10 @@ struct Writer {
         unsigned n_check_interruptions;
         bool must_trim;
 
+        unsigned n_opened; /* attempts, until the first one is told of */
         unsigned n_failed; /* in a row */
         /* CLOCK_MONOTONIC; not before that */
-        uint64_t lock_patience_until, retry_at, tick_at, trim_at, check_at, aside_at;
+        uint64_t locked_out_at, lock_patience_until, retry_at, tick_at, trim_at, check_at, aside_at;
         char detail[256];
 };
 
@@ -112,6 +118,7 @@ Writer *writer_free(Writer *writer) {
  * directory. */
 static int ensure_lock(Writer *writer) {
         _cleanup_(lockfile_releasep) Lockfile *former = NULL;
+        bool was_locked_out = writer->is_locked_out;
         pid_t holder_pid = 0;
         int r;
 
@@ -120,6 +127,8 @@ static int ensure_lock(Writer *writer) {
         former = TAKE_PTR(writer->lock);
         r = lockfile_acquire(&writer->lock, writer->lock_path, &holder_pid);
         writer->is_locked_out = r == -EBUSY;
+        if (!was_locked_out)
+                writer->locked_out_at = now_usec(CLOCK_MONOTONIC);
         channel_publish_lock(writer->channel, r, holder_pid);
         if (former)
                 channel_notice(writer->channel, "the lock file %s was deleted or replaced",
@@ -186,7 +195,7 @@ static int load(Writer *writer) {
         if (writer->has_loaded)
                 return 0;
         r = database_load(writer->database, &content);
-        if (r < 0) {
+        if (r < 0 || r == DATABASE_E_UNREADABLE) {
                 database_content_done(&content);
                 return r;
         }
@@ -415,12 +424,22 @@ static void fail(Writer *writer, StoreHealth health, uint64_t delay_usec) {
  * over when it is restarted some day. */
 static bool has_given_up_lock(const Writer *writer) {
         return writer->is_locked_out &&
-               now_usec(CLOCK_MONOTONIC) > writer->lock_patience_until + LOCK_HOPE_USEC;
+               now_usec(CLOCK_MONOTONIC) > writer->locked_out_at + LOCK_PATIENCE_USEC + LOCK_HOPE_USEC;
+}
+
+/* P3: for want of a page of memory nobody is to be answered without the rows. */
+static bool may_open_at_once(Writer *writer) {
+        if (writer->has_told || ++writer->n_opened >= OPEN_ATTEMPTS)
+                return false;
+        writer->retry_at = now_usec(CLOCK_MONOTONIC) + OPEN_RETRY_USEC;
+        return true;
 }
 
 static void fail_and_back_off(Writer *writer) {
         unsigned n_doublings = writer->n_failed < 5 ? writer->n_failed : 5;
 
+        if (may_open_at_once(writer))
+                return;
         if (has_given_up_lock(writer)) {
                 fail(writer, STORE_FAILING, LOCK_NEVER_USEC);
                 return;
@@ -492,6 +511,16 @@ static void set_aside(Writer *writer) {
                        get_detail(writer), name);
 }
 
+/* A disk that cannot be read for a moment loses nothing; one that stays so must not keep us from writing. */
+static void on_unreadable(Writer *writer) {
+        if (writer->n_failed >= UNREADABLE_MAX) {
+                set_aside(writer);
+                return;
+        }
+        database_close(writer->database);
+        fail_and_back_off(writer);
+}
+
 /* A daemon that was just told to end needs a moment. */
 static bool waits_for_holder(Writer *writer) {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
@@ -516,6 +545,9 @@ static void on_failure(Writer *writer, int r) {
         switch (r) {
         case DATABASE_E_CORRUPT:
                 set_aside(writer);
+                break;
+        case DATABASE_E_UNREADABLE:
+                on_unreadable(writer);
                 break;
         case DATABASE_E_LOST:
                 begin_anew_after_loss(writer);
