@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -131,12 +132,21 @@ def assert_intact(path):
 class SickDisk:
     """A daemon whose registry file does as the rules of preload_disk.c say, from when they are set."""
 
+    CALLS = ["open", "read", "write", "sync", "truncate", "map", "lock", "stat", "unlink"]
+
     def __init__(self, daemon):
-        self.control = daemon.directory / "rules"
+        self.control, self._counts = daemon.directory / "rules", daemon.directory / "counts"
+        self._counts.write_bytes(bytes(4 * len(self.CALLS)))
         library = compiled(HERE.parent / "preload_disk.c", "-shared", "-fPIC", "-ldl")
-        env = {"LD_PRELOAD": library, "PRELOAD_DISK_MATCH": "registry.db", "PRELOAD_DISK_CONTROL": self.control}
-        env["ASAN_OPTIONS"] = "verify_asan_link_order=0"
+        env = {
+            "LD_PRELOAD": library, "PRELOAD_DISK_MATCH": "registry.db", "PRELOAD_DISK_CONTROL": self.control,
+            "PRELOAD_DISK_COUNTS": self._counts, "ASAN_OPTIONS": "verify_asan_link_order=0",
+        }  # fmt: skip
         daemon.env.update(env)
+
+    def counts(self):
+        """{call: how often it was made}, also by daemons that have ended."""
+        return dict(zip(self.CALLS, struct.unpack(f"{len(self.CALLS)}I", self._counts.read_bytes())))
 
     def set(self, *rules):
         new = self.control.with_name("rules.new")
