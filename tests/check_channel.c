@@ -256,6 +256,28 @@ START_TEST(test_a_full_queue_keeps_nothing_but_the_last_creations) {
 }
 END_TEST
 
+START_TEST(test_what_there_is_no_memory_to_write_is_a_loss_but_for_the_last_creations) {
+        submit(WRITE_PUT, 1);
+        submit(WRITE_WHOLE, 1);
+        gather();
+        submit(WRITE_PUT, 2);
+        submit_creations(2, 4000);
+        channel_shed(channel, &group);
+        ck_assert_ptr_null(group.first);
+        ck_assert(is_awake());
+        ck_assert(channel_wants_whole(channel));
+        ck_assert_uint_eq(get_status().n_dropped, 3);
+        gather();
+        ck_assert_uint_eq(group.n_writes, 1);
+        ck_assert_uint_eq(group.reserved_until, 4000);
+        channel_publish_commit(channel, &group, 0);
+        assert_committed(0);
+        submit(WRITE_WHOLE, 2);
+        commit();
+        assert_committed(2);
+}
+END_TEST
+
 START_TEST(test_what_was_loaded_is_taken_before_a_whole_write_is_asked_for) {
         StoreLoaded *loaded = calloc(1, sizeof *loaded);
 
@@ -503,6 +525,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_whole_write_makes_good_only_what_was_lost_before_it);
         tcase_add_test(tcase, test_a_change_without_memory_is_a_loss);
         tcase_add_test(tcase, test_a_full_queue_keeps_nothing_but_the_last_creations);
+        tcase_add_test(tcase, test_what_there_is_no_memory_to_write_is_a_loss_but_for_the_last_creations);
         tcase_add_test(tcase, test_what_was_loaded_is_taken_before_a_whole_write_is_asked_for);
         tcase_add_test(tcase, test_the_loop_is_reminded_of_a_loss_that_it_has_not_answered);
         tcase_add_test(tcase, test_the_first_health_that_applies_is_told);

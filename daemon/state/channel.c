@@ -439,6 +439,14 @@ void channel_drop_group(Channel *channel, Group *group) {
         group_done(guard, group);
 }
 
+void channel_shed(Channel *channel, Group *group) {
+        _cleanup_(unlockp) Channel *guard = lock(channel);
+
+        guard->status.n_dropped += group->n_writes;
+        group_done(guard, group);
+        drop_queue(guard);
+}
+
 void channel_publish_loss(Channel *channel) {
         _cleanup_(unlockp) Channel *guard = lock(channel);
 

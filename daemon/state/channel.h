@@ -100,6 +100,8 @@ bool channel_is_pressing(Channel *channel);
 void channel_publish_commit(Channel *channel, Group *group, size_t n_refused);
 /* The group's changes are given up, and counted as dropped: a loss, which is told later. */
 void channel_drop_group(Channel *channel, Group *group);
+/* Gives up the group and all that is queued, where there is no memory to write it with: a loss. */
+void channel_shed(Channel *channel, Group *group);
 /* A question that may be answered now: the changes before it are on disk, or given up. Borrowed until it is
  * published. NULL: none. */
 Question *channel_take_question(Channel *channel);

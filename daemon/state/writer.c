@@ -511,6 +511,15 @@ static void set_aside(Writer *writer) {
                        get_detail(writer), name);
 }
 
+/* What waits for the disk, and the pages that SQLite keeps, may be what there is no memory for. */
+static void on_no_memory(Writer *writer) {
+        if (writer->n_failed > 0) {
+                database_close(writer->database);
+                channel_shed(writer->channel, &writer->group);
+        }
+        fail_and_back_off(writer);
+}
+
 /* A disk that cannot be read for a moment loses nothing; one that stays so must not keep us from writing. */
 static void on_unreadable(Writer *writer) {
         if (writer->n_failed >= UNREADABLE_MAX) {
@@ -556,9 +565,11 @@ static void on_failure(Writer *writer, int r) {
         case DATABASE_E_FOREIGN:
                 serve_around(writer);
                 break;
+        case -ENOMEM:
+                on_no_memory(writer);
+                break;
         case -EBUSY:
         case -ENOSPC:
-        case -ENOMEM:
                 /* The file is as good as ever. */
                 fail_and_back_off(writer);
                 break;
