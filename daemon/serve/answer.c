@@ -11,7 +11,8 @@
 static bool is_whole(Conn *conn, const ControlBuffer *buffer) {
         if (buffer->error == 0)
                 return true;
-        log_error("A control request is closed unanswered: %s", strerror(-buffer->error));
+        log_event(LOG_ERR, LOG_EVENT_SHED, NULL, "A control request is closed unanswered: %s",
+                  strerror(-buffer->error));
         conn_finish(conn);
         return false;
 }

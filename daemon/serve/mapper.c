@@ -96,7 +96,7 @@ static void mapper_listing(Mapper *mapper, Conn *conn, ListingKind kind) {
         else
                 mapper->parts.counters->n_dump++;
         if (!blob) {
-                log_error("A listing is closed unanswered: %s", strerror(ENOMEM));
+                log_event(LOG_ERR, LOG_EVENT_SHED, NULL, "A listing is closed unanswered: %s", strerror(ENOMEM));
                 conn_finish(conn);
                 return;
         }

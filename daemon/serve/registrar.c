@@ -222,7 +222,7 @@ static uint64_t registrar_register(Registrar *registrar, Conn *conn, const NodeI
         vigil_settle_holders(registrar->parts.vigil, info->name, info->n_name, &ADDRESS_ANY);
         r = ledger_carry(registrar->parts.ledger, &event, &reply);
         if (r < 0) {
-                log_error("A registration is closed unanswered: %s", strerror(-r));
+                log_event(LOG_ERR, LOG_EVENT_SHED, NULL, "A registration is closed unanswered: %s", strerror(-r));
                 conn_finish(conn);
         } else if (reply.refusal == REFUSAL_NONE)
                 registrar_accept(registrar, conn, info, &reply);

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import random
+import subprocess
 import tempfile
 import time
 
@@ -14,7 +15,7 @@ import pytest
 from daemon.fault_scenario import Story, Template
 from daemon.helpers import SickDisk, assert_intact, closing_all, is_degraded, names_on_disk, status
 from lib.daemon import Daemon
-from lib.process import wait_for
+from lib.process import die_with_parent, end, wait_for
 
 LONG = os.environ.get("ROLLCALL_LONG") == "1"
 
@@ -137,3 +138,39 @@ def test_a_lock_that_somebody_else_had_for_a_while_is_taken_again():
                 assert daemon.client.port_please("b").port == b.port
         wait_for(lambda: not is_degraded(daemon), lambda: f"health: {status(daemon)}\n{daemon.log()}", 10)
         assert names_on_disk(daemon.state)["a"] == (a.port, "up")
+
+
+@pytest.mark.parametrize("seconds", [0.3, None], ids=["for_a_moment", "until_it_is_told"])
+def test_a_file_that_somebody_has_locked_at_the_start(seconds):
+    """As a tool does that copies files: what comes in a moment is waited for, what does not is read later."""
+    with Daemon() as daemon, daemon.client.register("a", listen=True) as a:
+        daemon.kill9()
+        locker = subprocess.Popen(
+            ["/usr/bin/python3", "-c", LOCK, daemon.state, str(seconds or 60)],
+            stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent(),
+        )  # fmt: skip
+        try:
+            assert locker.stdout.readline() == "locked\n"
+            daemon.start()
+            if seconds:
+                assert dict(daemon.client.names()) == {"a": a.port}
+                assert not is_degraded(daemon)
+            else:
+                with daemon.client.register("b", listen=True):
+                    assert daemon.client.port_please("b")
+                wait_for(lambda: is_degraded(daemon), "degradation", 5)
+                end(locker)
+                wait_for(lambda: dict(daemon.client.names()) == {"a": a.port}, "the node of the file", 10)
+                wait_for(lambda: not is_degraded(daemon), lambda: f"health: {status(daemon)}\n{daemon.log()}", 10)
+        finally:
+            end(locker)
+            locker.stdout.close()
+
+
+LOCK = """
+import fcntl, sys, time
+with open(sys.argv[1], "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""

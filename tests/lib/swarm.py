@@ -23,7 +23,7 @@ import struct
 import sys
 import time
 
-from lib.epmd_client import Alive2Reply, alive2, frame, receive_exactly
+from lib.epmd_client import Alive2Reply, ClosedWithoutAnswer, alive2, frame, receive_exactly
 
 # erl_epmd's.
 RETURN_AFTER = 2.0
@@ -104,11 +104,12 @@ class Swarm:
         self.args = args
         self.selector = selectors.DefaultSelector()
         self.nodes, self.waiting, self.due = {}, [], []
-        self.n_asking, self.n_due, self.input = 0, 0, b""
+        self.n_made, self.n_asking, self.n_due, self.input = 0, 0, 0, b""
 
     def grow(self, count):
         for _ in range(count):
-            name = f"{self.args.prefix}{len(self.nodes)}"
+            name = f"{self.args.prefix}{self.n_made}"
+            self.n_made += 1
             self.nodes[name] = Node(self, name)
             self.waiting.append(self.nodes[name])
 
@@ -116,15 +117,23 @@ class Swarm:
         self.n_due += 1
         heapq.heappush(self.due, (time.monotonic() + seconds, self.n_due, node))
 
+    def come_for_a_moment(self, name, port):
+        """False where the daemon ended before it answered."""
+        try:
+            with socket.create_connection((self.args.host, 4369), timeout=10) as sock:
+                sock.sendall(frame(alive2(name, port)))
+                return struct.unpack(">cBI", receive_exactly(sock, 6))[1] == 0
+        except (OSError, ClosedWithoutAnswer):
+            return False
+
     def churn(self, count):
         """One after the other, each answered before it leaves: none is there for longer than a moment."""
         with socket.socket() as listener:
             listener.bind((self.args.listen, 0))
             listener.listen(5)
             for i in range(count):
-                with socket.create_connection((self.args.host, 4369), timeout=10) as sock:
-                    sock.sendall(frame(alive2(f"churn{i}", listener.getsockname()[1])))
-                    assert struct.unpack(">cBI", receive_exactly(sock, 6))[1] == 0
+                while not self.come_for_a_moment(f"{self.args.prefix}churn{i}", listener.getsockname()[1]):
+                    pass
         say("churned", count=count)
 
     def on_stdin(self):
