@@ -610,6 +610,39 @@ START_TEST(test_a_bus_is_tried_at_once_when_somebody_wants_it) {
 }
 END_TEST
 
+/* Whoever asks in the first moments after a start need not do without an answer. */
+START_TEST(test_what_is_asked_while_the_bus_is_connected_to_is_answered) {
+        units_free(units);
+        bus_start(&bus);
+        systemd_join(&systemd, event, &bus);
+        systemd_set(&systemd, "a.service", "notify", "active", "running", 7);
+        bus_freeze(&bus);
+        ck_assert_int_eq(units_new(&units, event, &(UnitsHandler){ on_unit, &units }), 0);
+        watch("a.service");
+        refresh("a.service");
+        expect_nothing_told_yet();
+        ck_assert(!units_is_connected(units));
+        bus_thaw(&bus);
+        expect_told("a.service notify active/running 7");
+        ck_assert(units_is_connected(units));
+}
+END_TEST
+
+START_TEST(test_a_bus_that_is_connected_to_and_says_nothing_is_not_waited_for) {
+        units_free(units);
+        bus_start(&bus);
+        bus_freeze(&bus);
+        ck_assert_int_eq(units_new(&units, event, &(UnitsHandler){ on_unit, &units }), 0);
+        watch("a.service");
+        refresh("a.service");
+        pass(event, 900 * USEC_PER_MSEC);
+        expect_nothing_told_yet();
+        pass(event, 120 * USEC_PER_MSEC);
+        expect_told("a.service  / 0");
+        bus_thaw(&bus);
+}
+END_TEST
+
 /* A name would have to be resolved, which waits. */
 START_TEST(test_only_a_local_bus_is_tried) {
         /* before our port */
@@ -951,6 +984,8 @@ Suite *suite(void) {
         tcase_add_checked_fixture(t, set_up_alone, tear_down);
         tcase_add_test(t, test_a_bus_that_comes_later_is_found);
         tcase_add_test(t, test_a_bus_is_tried_at_once_when_somebody_wants_it);
+        tcase_add_test(t, test_what_is_asked_while_the_bus_is_connected_to_is_answered);
+        tcase_add_test(t, test_a_bus_that_is_connected_to_and_says_nothing_is_not_waited_for);
         tcase_add_loop_test(t, test_only_a_local_bus_is_tried, 0, 5);
         tcase_add_test(t, test_systemd_may_come_to_the_bus_later);
         tcase_add_test(t, test_without_anything_there_is_nothing_to_free);

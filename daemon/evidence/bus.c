@@ -588,6 +588,10 @@ bool bus_is_up(const Bus *bus) {
         return bus->phase == PHASE_UP;
 }
 
+bool bus_is_coming(const Bus *bus) {
+        return bus->phase == PHASE_OPENING || bus->phase == PHASE_CALLING;
+}
+
 const char *bus_why_down(const Bus *bus) {
         return bus->why;
 }

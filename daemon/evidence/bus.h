@@ -39,6 +39,8 @@ Bus *bus_free(Bus *bus);
 DEFINE_CLEANUP(Bus *, bus_free)
 
 bool bus_is_up(const Bus *bus);
+/* True while it is not up, but an answer of the bus or of systemd is waited for: on_up() or on_down() follows. */
+bool bus_is_coming(const Bus *bus);
 /* In words, while it is not up. */
 const char *bus_why_down(const Bus *bus);
 /* What waits for its time is tried at once. */

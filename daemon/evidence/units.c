@@ -411,14 +411,16 @@ int units_refresh(Units *units, const char *name) {
 
         if (!unit)
                 return -ENOENT;
-        if (!bus_is_up(units->bus))
+        if (!bus_is_up(units->bus) && !bus_is_coming(units->bus))
                 return -ENOTCONN;
         if (!unit->is_in[LIST_REFRESHING]) {
                 unit->refresh_until_usec = units_now(units) + REFRESH_USEC;
                 units_enlist(units, LIST_REFRESHING, unit);
                 units_arm(units);
         }
-        units_ask(units, unit);
+        /* Of one that is coming all is asked when it is up. */
+        if (bus_is_up(units->bus))
+                units_ask(units, unit);
         return 0;
 }
 

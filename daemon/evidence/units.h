@@ -49,8 +49,8 @@ void units_unwatch(Units *units, const char *unit);
 /* What is known now, also of a unit that is remembered only; of such a one without the invocation. False: it is
  * neither watched nor remembered, or nothing is known. */
 bool units_get(const Units *units, const char *unit, UnitFacts *ret);
-/* Asks systemd afresh; on_unit() follows with the answer, or with what is known if none comes within 1 s. 0;
- * -ENOTCONN: no bus, nothing follows; -ENOENT: it is not watched. */
+/* Asks systemd afresh, or as soon as the bus that is being connected to is there; on_unit() follows with the answer, or
+ * with what is known if none comes within 1 s. 0; -ENOTCONN: no bus, nothing follows; -ENOENT: it is not watched. */
 int units_refresh(Units *units, const char *unit);
 
 /* True while systemd answers on the bus. */
