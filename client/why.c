@@ -23,6 +23,7 @@
 typedef struct Findings {
         Rows holders;
         Rows others; /* nodes of that name who are not meant: another address, another host */
+        Rows entries; /* static entries of that name */
         Row former, refusal;
         bool has_former, has_refusal;
 } Findings;
@@ -30,6 +31,7 @@ typedef struct Findings {
 static void findings_done(Findings *findings) {
         rows_done(&findings->holders);
         rows_done(&findings->others);
+        rows_done(&findings->entries);
 }
 
 static int read_answer(const Answer *answer, const Target *target, Findings *ret) {
@@ -48,6 +50,8 @@ static int read_answer(const Answer *answer, const Target *target, Findings *ret
                 } else if (record.kind == CONTROL_REFUSAL_RECORD) {
                         ret->refusal = row;
                         ret->has_refusal = true;
+                } else if (record.kind == CONTROL_ENTRY_RECORD && rows_add(&ret->entries, &row) < 0) {
+                        return -ENOMEM;
                 }
         }
         rows_sort_by_name(&ret->holders);
@@ -167,6 +171,18 @@ static void print_nobody(const Findings *findings, const Target *target, uint64_
                 print_former(&findings->former, now);
 }
 
+/* Of one that is up its node tells. */
+static void print_idle_entry(const Row *row) {
+        _cleanup_(freep) char *address = row_text(row, ROW_ADDRESS), *state = row_text(row, ROW_STATE);
+        _cleanup_(freep) char *reason = row_text(row, ROW_REASON), *by = row_text(row, ROW_BY);
+
+        if (!row_text_is(row, ROW_STATE, "down") && !row_text_is(row, ROW_STATE, "shadowed"))
+                return;
+        print_fact("static entry", "port %u of %s, by %s", (unsigned)row->numbers[ROW_PORT],
+                   !address || strcmp(address, "*") == 0 ? "this machine" : address, by ? by : "");
+        print_fact("which is", "%s%s%s", state ? state : "", reason ? ": " : "", reason ? reason : "");
+}
+
 static void print_findings(const Findings *findings, const Target *target) {
         uint64_t now = now_usec(CLOCK_REALTIME);
 
@@ -174,6 +190,8 @@ static void print_findings(const Findings *findings, const Target *target) {
                 print_holder(&findings->holders.rows[i], now);
         if (findings->holders.n_rows == 0)
                 print_nobody(findings, target, now);
+        for (size_t i = 0; i < findings->entries.n_rows; i++)
+                print_idle_entry(&findings->entries.rows[i]);
         if (findings->has_refusal)
                 print_refusal(&findings->refusal, now);
 }
@@ -181,13 +199,14 @@ static void print_findings(const Findings *findings, const Target *target) {
 /* --- as JSON ---------------------------------------------------------------------------------- */
 
 static json_t *findings_to_json(const Findings *findings, const Target *target) {
-        return json_pack("{s:s%, s:o, s:o, s:o}",
+        return json_pack("{s:s%, s:o, s:o, s:o, s:o}",
                          "name", target->name, target->n_name,
                          "holders", rows_to_json(&findings->holders, row_holder_to_json),
                          "last_holder",
                          findings->has_former ? row_tenure_to_json(&findings->former) : json_null(),
                          "last_refusal",
-                         findings->has_refusal ? row_refusal_to_json(&findings->refusal) : json_null());
+                         findings->has_refusal ? row_refusal_to_json(&findings->refusal) : json_null(),
+                         "entries", rows_to_json(&findings->entries, row_entry_to_json));
 }
 
 /* ---------------------------------------------------------------------------------------------- */

@@ -549,7 +549,7 @@ static int server_build_desk(Server *server) {
         if (r >= 0)
                 r = inquiry_new(&server->inquiry, server->event,
                                 &(InquiryParts){ server->registry, server->refusals, server->store,
-                                                 server->vigil });
+                                                 server->vigil, server->statics });
         if (r >= 0)
                 r = pending_new(&server->pending,
                                 &(PendingParts){ server->registry, server->ledger, server->listings });

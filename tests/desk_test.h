@@ -221,7 +221,8 @@ static inline void desk_open_service(Desk *desk) {
                          0);
         ck_assert_int_eq(watch_new(&desk->watch, desk->registry), 0);
         ck_assert_int_eq(inquiry_new(&desk->inquiry, desk->event,
-                                     &(InquiryParts){ desk->registry, desk->refusals, desk->store, desk->vigil }),
+                                     &(InquiryParts){ desk->registry, desk->refusals, desk->store, desk->vigil,
+                                                      desk->statics }),
                          0);
         ck_assert_int_eq(pending_new(&desk->pending, &(PendingParts){ desk->registry, desk->ledger, desk->listings }),
                          0);

@@ -237,7 +237,7 @@ static inline void world_build_desk(World *world) {
         ck_assert_int_eq(watch_new(&world->watch, world->registry), 0);
         ck_assert_int_eq(inquiry_new(&world->inquiry, world->event,
                                      &(InquiryParts){ world->registry, world->refusals, world->store,
-                                                      world->vigil }),
+                                                      world->vigil, NULL }),
                          0);
         ck_assert_int_eq(pending_new(&world->pending,
                                      &(PendingParts){ world->registry, world->ledger, world->listings }),

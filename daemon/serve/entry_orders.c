@@ -18,6 +18,7 @@
 
 #include "log.h"
 #include "serve/answer.h"
+#include "serve/records.h"
 #include "serve/entry_rules.h"
 #include "serve/selection.h"
 #include "timer.h"
@@ -52,24 +53,6 @@ static bool is_about_entry(const StoreOrder *order) {
 
 /* --- records ---------------------------------------------------------------------------------- */
 
-static void put_entry(void *userdata, const Entry *entry, StaticsState state, const char *reason) {
-        ControlBuffer *buffer = userdata;
-        char address[ADDRESS_TEXT_MAX];
-
-        control_put_record_begin(buffer, CONTROL_ENTRY_RECORD);
-        control_put_text(buffer, CONTROL_TAG_NAME, entry->name, entry->n_name);
-        if (entry->host)
-                control_put_string(buffer, CONTROL_TAG_HOST, entry->host);
-        control_put_u16(buffer, CONTROL_TAG_PORT, entry->port);
-        control_put_string(buffer, CONTROL_TAG_ADDRESS, address_format(&entry->address, address));
-        control_put_u64(buffer, CONTROL_TAG_SINCE, entry->since_usec);
-        control_put_string(buffer, CONTROL_TAG_BY, entry->by ? entry->by : "");
-        control_put_string(buffer, CONTROL_TAG_STATE, statics_state_to_string(state));
-        if (reason[0])
-                control_put_string(buffer, CONTROL_TAG_REASON, reason);
-        control_put_record_end(buffer);
-}
-
 static void put_pin(ControlBuffer *buffer, const Entry *pin, bool with_by) {
         control_put_record_begin(buffer, CONTROL_PIN_RECORD);
         control_put_text(buffer, CONTROL_TAG_NAME, pin->name, pin->n_name);
@@ -87,7 +70,7 @@ static void orders_answer(EntryOrders *orders, Conn *conn, bool is_entry, const 
 
         control_put_answer_head(&buffer);
         if (is_entry)
-                statics_tell_one(orders->parts.statics, entry, put_entry, &buffer);
+                statics_tell_one(orders->parts.statics, entry, records_put_entry, &buffer);
         else if (pin)
                 put_pin(&buffer, pin, true);
         answer_buffer(conn, &buffer);
@@ -240,13 +223,13 @@ static void orders_finish(EntryOrders *orders, EntryOrder *pending) {
 
         control_put_answer_head(&buffer);
         if (order->kind == STORE_REMOVE_ENTRY)
-                statics_tell_one(orders->parts.statics, &order->entry, put_entry, &buffer);
+                statics_tell_one(orders->parts.statics, &order->entry, records_put_entry, &buffer);
         r = orders_apply(orders, pending);
         log_order(pending);
         if (r < 0)
                 log_error("What was ordered for %s holds from the next start on: %s", order->entry.name, strerror(-r));
         if (order->kind == STORE_ADD_ENTRY)
-                statics_tell_one(orders->parts.statics, &order->entry, put_entry, &buffer);
+                statics_tell_one(orders->parts.statics, &order->entry, records_put_entry, &buffer);
         if (!is_about_entry(order))
                 put_pin(&buffer, &order->entry, true);
         if (pending->conn)
@@ -451,7 +434,7 @@ void entry_orders_tell_entries(EntryOrders *orders, Conn *conn) {
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
 
         control_put_answer_head(&buffer);
-        statics_tell_all(orders->parts.statics, put_entry, &buffer);
+        statics_tell_all(orders->parts.statics, records_put_entry, &buffer);
         answer_buffer(conn, &buffer);
 }
 

@@ -93,6 +93,8 @@ void inquiry_why(Inquiry *inquiry, Conn *conn, const ControlRequest *request) {
         if (former)
                 records_put_tenure(&buffer, CONTROL_TENURE_RECORD, former, node_end_to_string(former->end),
                                    former->ended_by[0] ? former->ended_by : NULL);
+        if (inquiry->parts.statics)
+                statics_tell_name(inquiry->parts.statics, selection.name, selection.n_name, records_put_entry, &buffer);
         answer_buffer(conn, &buffer);
 }
 

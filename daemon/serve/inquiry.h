@@ -7,6 +7,7 @@
 #include "core/control.h"
 #include "core/refusals.h"
 #include "serve/conn.h"
+#include "serve/statics.h"
 #include "serve/vigil.h"
 #include "state/store.h"
 
@@ -21,6 +22,7 @@ typedef struct InquiryParts {
         const Refusals *refusals;
         Store *store;
         Vigil *vigil;
+        Statics *statics; /* or NULL */
 } InquiryParts;
 
 /* 0 or negative errno. */

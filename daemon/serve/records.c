@@ -138,3 +138,21 @@ void records_put(ControlBuffer *buffer, const Registry *registry) {
         control_put_record_begin(buffer, CONTROL_END);
         control_put_record_end(buffer);
 }
+
+void records_put_entry(void *userdata, const Entry *entry, StaticsState state, const char *reason) {
+        ControlBuffer *buffer = userdata;
+        char address[ADDRESS_TEXT_MAX];
+
+        control_put_record_begin(buffer, CONTROL_ENTRY_RECORD);
+        control_put_text(buffer, CONTROL_TAG_NAME, entry->name, entry->n_name);
+        if (entry->host)
+                control_put_string(buffer, CONTROL_TAG_HOST, entry->host);
+        control_put_u16(buffer, CONTROL_TAG_PORT, entry->port);
+        control_put_string(buffer, CONTROL_TAG_ADDRESS, address_format(&entry->address, address));
+        control_put_u64(buffer, CONTROL_TAG_SINCE, entry->since_usec);
+        control_put_string(buffer, CONTROL_TAG_BY, entry->by ? entry->by : "");
+        control_put_string(buffer, CONTROL_TAG_STATE, statics_state_to_string(state));
+        if (reason[0])
+                control_put_string(buffer, CONTROL_TAG_REASON, reason);
+        control_put_record_end(buffer);
+}

@@ -5,6 +5,7 @@
 #include "core/control.h"
 #include "core/refusals.h"
 #include "core/registry.h"
+#include "serve/statics.h"
 
 /* Who may read the record: what others than this machine are not told is left out (P7). */
 typedef enum RecordsForm {
@@ -27,6 +28,8 @@ void records_put_node_fields(ControlBuffer *buffer, const Node *node);
 void records_put_tenure(ControlBuffer *buffer, ControlKind kind, const Node *node, const char *how, const char *by);
 /* Those of its fields that all may read, between _begin and _end of whatever record; its private ones are the node's. */
 void records_put_public_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how, const char *by);
+/* A CONTROL_ENTRY_RECORD; `userdata` is a ControlBuffer. A StaticsTell. */
+void records_put_entry(void *userdata, const Entry *entry, StaticsState state, const char *reason);
 void records_put_refused(ControlBuffer *buffer, const Refused *refused);
 
 /* A whole answer: head, a CONTROL_NODE_RECORD for each node (newest first), CONTROL_END. Errors stick to the

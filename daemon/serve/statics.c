@@ -472,6 +472,15 @@ void statics_tell_one(Statics *statics, const Entry *entry, StaticsTell tell, vo
                 statics_tell(statics, &view, one, tell, userdata);
 }
 
+void statics_tell_name(Statics *statics, const char *name, size_t n_name, StaticsTell tell, void *userdata) {
+        _cleanup_(view_done) View view = statics_view(statics);
+
+        const Static *one;
+
+        for (size_t i = statics_seek(statics, name, n_name, &ADDRESS_ANY); (one = statics_get(statics, i, name, n_name)); i++)
+                statics_tell(statics, &view, one, tell, userdata);
+}
+
 void statics_tell_all(Statics *statics, StaticsTell tell, void *userdata) {
         _cleanup_(view_done) View view = statics_view(statics);
 

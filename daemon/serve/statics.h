@@ -63,5 +63,7 @@ const char *statics_state_to_string(StaticsState state);
 typedef void (*StaticsTell)(void *userdata, const Entry *entry, StaticsState state, const char *reason);
 
 void statics_tell_one(Statics *statics, const Entry *entry, StaticsTell tell, void *userdata);
+/* Those of a name. */
+void statics_tell_name(Statics *statics, const char *name, size_t n_name, StaticsTell tell, void *userdata);
 /* Each, in the order of names. */
 void statics_tell_all(Statics *statics, StaticsTell tell, void *userdata);

@@ -53,6 +53,11 @@ def test_a_node_without_epmd_is_there_while_it_listens(daemon):
         f"shop@shop.example.org at port {port} of this machine is entered: it is not there now, nobody listens at port {port}\n"
     )
     assert daemon.client.port_please("shop") is None
+    why = daemon.rollcall("why", "shop").stdout
+    assert f"static entry port {port} of this machine, by uid {os.getuid()}" in why
+    assert f"which is     down: nobody listens at port {port}" in why
+    (entry,) = json.loads(daemon.rollcall("why", "shop", "--json").stdout)["entries"]
+    assert entry == entries(daemon)["shop", "*"]
     with ControlClient(daemon.control).watch() as watch, listen(port):
         found = daemon.client.port_please("shop")
         assert (found.port, found.type, found.highest, found.lowest) == (port, 77, 6, 5)
@@ -64,6 +69,7 @@ def test_a_node_without_epmd_is_there_while_it_listens(daemon):
                     "uid": os.getuid(), "pinned_port": None, "listener_address": "127.0.0.1", "scope": "*"}
         assert {key: node[key] for key in expected} == expected
         why = daemon.rollcall("why", "shop").stdout
+        assert "static entry port" not in why
         assert "alive        its listening socket is open" in why and "origin       a static entry" in why and "fd store" not in why
     watch_end(daemon, watch, "listener-gone")
     assert daemon.client.names() == []

@@ -131,7 +131,7 @@ def test_a_name_with_an_at_in_it_is_written_with_another(daemon):
 
 def test_a_name_that_nobody_ever_had(daemon):
     assert prose(daemon, "nobody") == (1, "nobody is free, and nobody is known to have had the name before")
-    assert why(daemon, "nobody") == (1, {"name": "nobody", "holders": [], "last_holder": None, "last_refusal": None})
+    assert why(daemon, "nobody") == (1, {"name": "nobody", "holders": [], "last_holder": None, "last_refusal": None, "entries": []})
 
 
 def test_who_had_a_free_name_last_and_how_it_ended(daemon):
