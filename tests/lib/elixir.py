@@ -3,6 +3,8 @@
 
     with ElixirNode("a", epmd_port=daemon.port) as a:
         assert a.eval('Rollcall.info("a") |> elem(0)') == ":ok"
+
+    with Machine(binds=elixir_binds()) as machine, MachineElixirNode(machine, "a") as a:
 """
 
 import fcntl
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.machine import MachineNode
 from lib.nodes import COOKIE, ErlangNode
 from lib.process import SOURCE, build_directory, clean_environment
 
@@ -50,14 +53,35 @@ class ElixirNode(ErlangNode):
     """`elixir --sname NAME` as ErlangNode is `erl`; eval() takes Elixir's expressions, also of several lines, and
     returns what inspect/1 makes of the value. Variables stay from one to the next."""
 
+    serve = str(SERVE)
+
+    @staticmethod
+    def paths():
+        return code_paths()
+
     def _argv(self):
         argv = ["elixir", "--name" if self.long else "--sname", self.name, "--cookie", COOKIE]
         if not self.start_epmd:
             argv += ["--erl", "-start_epmd false"]
-        for path in code_paths():
+        for path in self.paths():
             argv += ["-pa", path]
-        return [*argv, *self.args, str(SERVE)]
+        return [*argv, *self.args, self.serve]
 
     @staticmethod
     def _line(expressions):
         return expressions.strip().replace("\n", "\u2028") + "\n"
+
+
+def elixir_binds():
+    """For the machine of a MachineElixirNode."""
+    return [f"{path}:/opt/elixir/{n}" for n, path in enumerate(code_paths())]
+
+
+class MachineElixirNode(MachineNode, ElixirNode):
+    """One under NAME.service, as Machine.node() makes them of erl."""
+
+    serve = "/opt/tests/lib/elixir_node.exs"
+
+    @staticmethod
+    def paths():
+        return [f"/opt/elixir/{n}" for n in range(len(code_paths()))]

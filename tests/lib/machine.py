@@ -8,6 +8,10 @@
             machine.client.port_please("a")          EPMD from inside of its network
         machine.reboot()
 
+    with booted(Machine(), Machine()) as (one, two):  boot at the same time
+        join(one, two, "10.0.0.1/24", "10.0.0.2/24")  of lib.netns
+        introduce(one, "10.0.0.1", two, "10.0.0.2")   each finds the other by its name
+
 why_no_machine() says in words why this computer cannot run one, or returns None.
 """
 
@@ -208,7 +212,10 @@ class Machine:
 
     @contextlib.contextmanager
     def begun(self, *argv):
-        """A command that runs beside the test: a Popen, ended at the latest with the block."""
+        """A command that runs beside the test: a Popen, ended at the latest with the block.
+
+        What nsenter has started is ended, and reaped by that: an orphan would be left to an init outside of the machine, and
+        the machine waits at its end for whom that does not reap."""
         process = subprocess.Popen(
             [*self.prefix, *map(str, argv)], env=INSIDE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
             preexec_fn=die_with_parent(),
@@ -216,7 +223,14 @@ class Machine:
         try:
             yield process
         finally:
-            end(process)
+            if process.poll() is None:
+                for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(child), signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                end(process)
             process.stdout.close()
 
     def shell(self, script, **kwargs):
@@ -336,6 +350,26 @@ class Machine:
     def node(self, name, *args, unit=None, env=None, properties=(), **kwargs):
         """An unmodified erl under NAME.service. A name without @ gets the machine's own, as `erl -sname` does."""
         return MachineNode(self, name, *args, unit=unit, env=env, properties=properties, **kwargs)
+
+
+@contextlib.contextmanager
+def booted(*machines):
+    """All of them, booted at the same time."""
+    with contextlib.ExitStack() as stack:
+        for machine in machines:
+            stack.push(machine.__exit__)
+        for machine in machines:
+            machine.begin_boot()
+        for machine in machines:
+            machine.wait_up()
+        yield machines
+
+
+def introduce(one, address, other, other_address):
+    """Each knows the other's name, for that address."""
+    for machine, name, where in ((one, other.name, other_address), (other, one.name, address)):
+        with open(machine.root / "etc/hosts", "a") as hosts:
+            hosts.write(f"{where} {name}\n")
 
 
 class MachineNode(ErlangNode):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lib.epmd_client import ClosedWithoutAnswer, EpmdClient
-from lib.machine import EXAMPLES, Machine
+from lib.machine import EXAMPLES, Machine, booted, introduce
 from lib.netns import Namespace, join
 from lib.process import wait_for
 
@@ -155,14 +155,10 @@ def test_ipv6_disabled_by_sysctl_is_no_error():
 
 
 def test_nodes_of_two_machines_find_each_other():
-    here, there = Machine().begin_boot(), Machine().begin_boot()
-    with _booted(here), _booted(there):
+    with booted(Machine(), Machine()) as (here, there):
         join(here, there, f"{OURS_4}/24", f"{THEIRS_4}/24")
-        for machine, address in ((here, OURS_4), (there, THEIRS_4)):
-            for other in (here, there):
-                with open(other.root / "etc/hosts", "a") as hosts:
-                    if other is not machine:
-                        hosts.write(f"{address} {machine.name}\n")
+        introduce(here, OURS_4, there, THEIRS_4)
+        for machine in (here, there):
             machine.install_rollcall()
         with here.node("a") as a, there.node("b") as b:
             assert a.ping(b) == "pong"
@@ -172,20 +168,3 @@ def test_nodes_of_two_machines_find_each_other():
             assert b.ping(a) == "pong"
             # By default a stranger is not told the names; OTP takes that for an empty list.
             assert a.eval(f"net_adm:names('{there.name}')") in ("{ok,[]}", "{error,address}")
-
-
-class _booted:
-    """A machine of begin_boot() as a context."""
-
-    def __init__(self, machine):
-        self.machine = machine
-
-    def __enter__(self):
-        try:
-            return self.machine.wait_up()
-        except BaseException:
-            self.machine.close()
-            raise
-
-    def __exit__(self, *failure):
-        self.machine.__exit__(*failure)
