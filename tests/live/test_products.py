@@ -8,6 +8,7 @@ import pytest
 
 from lib.machine import Machine
 from lib.process import wait_for
+from lib.watching import watching
 
 pytestmark = pytest.mark.long
 
@@ -51,6 +52,27 @@ def test_rabbitmq():
         wait_for(lambda: [name for name, _ in machine.client.names()] == ["rabbit"], lambda: machine.client.names())
         machine.run("systemctl", "stop", "rabbitmq-server.service", timeout=120)
         assert machine.client.names() == []
+
+
+@pytest.mark.skipif(not shutil.which("rabbitmqctl"), reason="rabbitmq-server is not installed")
+def test_rabbitmqs_helpers_are_not_found():
+    """Nodes of its own start, and of each of its commands."""
+    with machine_with("rabbitmq") as machine:
+        machine.install_rollcall()
+        with watching(machine, "*", timeout=300) as watch, watching(machine, "*", "--hidden", timeout=300) as watch_all:
+            for it in (watch, watch_all):
+                it.until("synced")
+            start(machine, "rabbitmq-server.service")
+            for _ in range(3):
+                machine.run("rabbitmqctl", "-q", "list_users")
+            assert f"rabbit@{machine.name}" in machine.output("rollcall", "find")
+            machine.run("systemctl", "stop", "rabbitmq-server.service", timeout=120)
+            for it in (watch, watch_all):
+                it.until("gone", "rabbit")
+        assert set(watch.names("node")) == {"rabbit"} and watch.names("gone") == ["rabbit"]
+        helpers = [name for name in watch_all.names("gone") if name.startswith("rabbitmqcli-")]
+        # How many of its start, and of its stop, is its affair.
+        assert len(set(helpers)) >= 3
 
 
 @pytest.mark.skipif(not shutil.which("ejabberdctl"), reason="ejabberd is not installed")
