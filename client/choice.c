@@ -234,6 +234,11 @@ static void list_hosts(const Row *row, const MachineHosts *machine, Hosts *ret) 
                 ret->hosts[ret->n_hosts++] = row->texts[ROW_HOST];
                 return;
         }
+        /* Whoever told of it, it is on neither machine. */
+        if (row->numbers[ROW_ELSEWHERE] != 0 && has_address) {
+                ret->hosts[ret->n_hosts++] = row->texts[ROW_SCOPE];
+                return;
+        }
         for (size_t i = 0; i < (has_address ? machine->n_names : machine->n_hosts); i++)
                 ret->hosts[ret->n_hosts++] = (ControlField){
                         .value = (const uint8_t *)machine->hosts[i],

@@ -99,6 +99,7 @@ HOSTS = {
     (b"here.example.org", b"*"): {"app": "app@here.example.org", "app@*.example.org": "app@here.example.org", "app@localhost": None,
                                   f"app@{OWN}": None, "app@here": None},
 }
+ELSEWHERE = {"app": "app@192.0.2.7", "app@192.0.2.*": "app@192.0.2.7", f"app@{OWN}": None, "app@localhost": None, "app@127.0.0.1": None}
 
 
 @pytest.mark.parametrize("host, scope, pattern, expected", [(*key, *case) for key, cases in HOSTS.items() for case in cases.items()])
@@ -111,6 +112,17 @@ def test_the_host_part_is_told_or_assumed_and_selects(directory, host, scope, pa
     assert lines(done) == ([[expected, "announced" if host else "assumed", "up", "40000", scope.decode(), "-", "local"]] if expected else [])
     assert [(n["node"], n["host_assumed"], n["host"]) for n in json.loads(json_done.stdout)] == (
         [(expected, not host, host and host.decode())] if expected else [])
+
+
+@pytest.mark.parametrize("pattern, expected", ELSEWHERE.items())
+def test_a_node_of_another_machine_is_not_taken_for_one_of_the_machine_that_told_of_it(directory, machine, pattern, expected):
+    said = answer(node(b"app", b"192.0.2.7", b"up", field(56, b"static"), field(58, b"\1")))
+    other = machine(said)
+    with FakeControl(directory / "control", said) as server:
+        for args in (["--control", server.path], ["--at", other]):
+            done = rollcall("find", pattern, *args)
+            assert (done.returncode, done.stderr) == (0 if expected else 1, "")
+            assert nodes(done) == ([expected] if expected else [])
 
 
 def test_exclusions_see_the_host_part_too(directory):

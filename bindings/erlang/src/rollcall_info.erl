@@ -1,7 +1,7 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @doc One node as a caller sees it, made of what the daemon told, and the rule for what it did not tell: an
-%% unknown host part is the asker's own on its own machine, and the string that it dialled for another. Pure,
-%% but for own_host/0.
+%% unknown host part is the asker's own on its own machine, and the string that it dialled for another; of an entry
+%% for a node that is on neither, its address. Pure, but for own_host/0.
 %%
 %% Everything that a client of the port mapper chose stays a binary: atoms are never freed. Words of the
 %% protocol that this version does not know become `unknown'.
@@ -44,15 +44,22 @@ kind_of_host(Host) ->
 -spec from_node(rollcall_wire:fields(), place()) -> {ok, rollcall:info()} | error.
 from_node(#{name := Name, port := Port} = Fields, #{machine := Machine, host := Filled}) ->
     Host = maps:get(host, Fields, unknown),
+    Scope = maps:get(scope, Fields, <<"*">>),
+    Elsewhere = maps:get(elsewhere, Fields, 0) =:= 1,
+    Full = if
+               Host =/= unknown -> Host;
+               Elsewhere -> Scope;
+               true -> Filled
+           end,
     Info = #{name => Name,
-             node => <<Name/binary, "@", (if Host =:= unknown -> Filled; true -> Host end)/binary>>,
+             node => <<Name/binary, "@", Full/binary>>,
              host => Host,
              host_source => host_source(Host, maps:get(host_source, Fields, undefined)),
              name_kind => if Host =:= unknown -> unknown; true -> kind_of_host(Host) end,
              state => state(maps:get(state, Fields, undefined)),
              state_source => state_source(maps:get(state_source, Fields, undefined)),
              port => Port,
-             address => maps:get(scope, Fields, <<"*">>),
+             address => Scope,
              type => type(maps:get(type, Fields, 77)),
              creation => maps:get(creation, Fields, undefined),
              since => maps:get(since, Fields, undefined),
@@ -60,7 +67,7 @@ from_node(#{name := Name, port := Port} = Fields, #{machine := Machine, host := 
              announced => announced(maps:get(announced, Fields, undefined)),
              helper => maps:get(helper, Fields, 0) =:= 1,
              static => maps:get(origin, Fields, undefined) =:= <<"static">>,
-             elsewhere => maps:get(elsewhere, Fields, 0) =:= 1,
+             elsewhere => Elsewhere,
              machine => Machine,
              source => rollcall},
     {ok, case Fields of

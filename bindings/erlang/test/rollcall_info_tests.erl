@@ -21,6 +21,10 @@ the_host_part_test_() ->
              {#{host => <<"::1">>}, ?HERE, #{name_kind => long}},
              {#{host => <<"h">>, host_source => <<"static">>}, ?HERE, #{host_source => static}},
              {#{}, There, #{node => <<"a@there.example">>, host => unknown, machine => "there.example"}},
+             %% on neither machine
+             {#{elsewhere => 1, scope => <<"10.0.0.9">>}, ?HERE, #{node => <<"a@10.0.0.9">>, host => unknown, name_kind => unknown}},
+             {#{elsewhere => 1, scope => <<"10.0.0.9">>}, There, #{node => <<"a@10.0.0.9">>, machine => "there.example"}},
+             {#{elsewhere => 1, scope => <<"10.0.0.9">>, host => <<"h">>}, ?HERE, #{node => <<"a@h">>}},
              {#{host => <<"h">>}, There, #{node => <<"a@h">>, machine => "there.example"}},
              {#{}, rollcall_info:place({10, 0, 0, 2}, false), #{node => <<"a@10.0.0.2">>, machine => "10.0.0.2"}}]].
 
