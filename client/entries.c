@@ -22,12 +22,6 @@
 #include "table.h"
 #include "util.h"
 
-static char *cell_by(const Row *row) {
-        _cleanup_(freep) char *by = row_text(row, ROW_BY);
-
-        return table_word(by);
-}
-
 static char *cell_address(const Row *row) {
         _cleanup_(freep) char *address = row_text(row, ROW_ADDRESS);
 
@@ -41,7 +35,7 @@ static const TableColumn columns[] = {
         { "ADDRESS", 0, cell_address },
         { "HOST", SCOLS_FL_TRUNC, table_host },
         { "SINCE", 0, table_since },
-        { "BY", SCOLS_FL_TRUNC, cell_by },
+        { "BY", SCOLS_FL_TRUNC, table_by },
 };
 
 /* --- what came back --------------------------------------------------------------------------- */

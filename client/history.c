@@ -141,22 +141,13 @@ static char *cell_how(const Row *row) {
         return table_word(how);
 }
 
-/* "uid 0" is one word here. */
-static char *cell_by(const Row *row) {
-        _cleanup_(freep) char *by = row_text(row, ROW_BY);
-
-        if (by && strncmp(by, "uid ", 4) == 0)
-                by[3] = ':';
-        return table_word(by);
-}
-
 static const TableColumn columns[] = {
         { "NAME", 0, table_name },
         { "PORT", SCOLS_FL_RIGHT, table_port },
         { "SINCE", 0, table_since },
         { "UNTIL", 0, cell_until },
         { "HOW", 0, cell_how },
-        { "BY", 0, cell_by },
+        { "BY", 0, table_by },
         { "TYPE", 0, table_type },
         { "SCOPE", 0, table_scope },
         { "USER", 0, table_user },

@@ -23,17 +23,11 @@
 #define NFT_SET "inet filter rollcall_ports"
 #define NFT_COMMENT_MAX 100 /* nftables takes 128 */
 
-static char *cell_by(const Row *row) {
-        _cleanup_(freep) char *by = row_text(row, ROW_BY);
-
-        return table_word(by);
-}
-
 static const TableColumn columns[] = {
         { "NAME", 0, table_name },
         { "PORT", SCOLS_FL_RIGHT, table_port },
         { "SINCE", 0, table_since },
-        { "BY", 0, cell_by },
+        { "BY", 0, table_by },
 };
 
 static int read_pins(const Answer *answer, Rows *ret) {

@@ -111,6 +111,15 @@ char *table_unit_pid(const Row *row) {
         return row->has_number[ROW_UNIT_PID] ? word_of_number(row->numbers[ROW_UNIT_PID]) : strdup("-");
 }
 
+/* "uid 0" in one word that one can read. */
+char *table_by(const Row *row) {
+        _cleanup_(freep) char *by = row_text(row, ROW_BY);
+
+        if (by && strncmp(by, "uid ", 4) == 0)
+                by[3] = ':';
+        return table_word(by);
+}
+
 /* --- the table -------------------------------------------------------------------------------- */
 
 static struct libscols_table *unref_table(struct libscols_table *table) {

@@ -31,5 +31,6 @@ char *table_since(const Row *row);
 char *table_user(const Row *row);
 char *table_unit(const Row *row);
 char *table_unit_pid(const Row *row);
+char *table_by(const Row *row); /* who did it: "uid:0", or what else the daemon calls him */
 /* A time; on a terminal without the zone, which is the reader's. */
 char *table_time(uint64_t usec);

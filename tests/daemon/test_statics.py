@@ -395,12 +395,13 @@ def test_tables_and_json_are_as_documented(daemon):
     add(daemon, "a", port)
     done = daemon.rollcall("entries")
     row = done.stdout.splitlines()[1].split()
-    assert row[:5] == ["a", str(port), "down", "*", "-"] and " ".join(row[6:]) == f"uid\\x20{os.getuid()}"
+    assert row[:5] == ["a", str(port), "down", "*", "-"] and " ".join(row[6:]) == f"uid:{os.getuid()}"
     assert done.stderr == f"a: nobody listens at port {port}\n"
     keys = keys_of_man_page("print one, of objects:")
     assert list(entries(daemon)["a", "*"]) == keys
     assert list(json.loads(daemon.rollcall("remove", "a", "--json").stdout)) == keys
     pin = json.loads(daemon.rollcall("pin", "a", "1", "--json").stdout)
+    assert daemon.rollcall("pins").stdout.split()[-1] == f"uid:{os.getuid()}"
     assert list(pin) == ["name", "port", "since", "since_usec", "by"]
     assert json.loads(daemon.rollcall("pins", "--json").stdout) == [pin]
     assert daemon.rollcall("pin", "a", "1", "--quiet").stdout == ""
