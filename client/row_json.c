@@ -20,8 +20,13 @@ static json_t *text_to_json(const Row *row, RowText text) {
         return field_to_json(&row->texts[text]);
 }
 
-static json_t *number_to_json(const Row *row, RowNumber number) {
-        return row->has_number[number] ? json_integer((json_int_t)row->numbers[number]) : json_null();
+/* The library has signed integers only. No daemon of ours tells a greater one, but it may. */
+json_t *row_number_to_json(const Row *row, RowNumber number) {
+        uint64_t value = row->numbers[number];
+
+        if (!row->has_number[number])
+                return json_null();
+        return value <= INT64_MAX ? json_integer((json_int_t)value) : json_real((double)value);
 }
 
 static json_t *flag_to_json(const Row *row, RowNumber number) {
@@ -88,15 +93,15 @@ static json_t *registered_to_json(const Row *row) {
                          "since", time_to_json(row, ROW_SINCE_USEC),
                          "since_usec", (json_int_t)row->numbers[ROW_SINCE_USEC],
                          "scope", text_to_json(row, ROW_SCOPE),
-                         "uid", number_to_json(row, ROW_UID),
+                         "uid", row_number_to_json(row, ROW_UID),
                          "unit", text_to_json(row, ROW_UNIT),
-                         "listener_cookie", number_to_json(row, ROW_LISTENER),
+                         "listener_cookie", row_number_to_json(row, ROW_LISTENER),
                          "user", user_to_json(row),
-                         "unit_pid", number_to_json(row, ROW_UNIT_PID),
+                         "unit_pid", row_number_to_json(row, ROW_UNIT_PID),
                          "host", text_to_json(row, ROW_HOST),
                          "state_source", text_to_json(row, ROW_STATE_SOURCE),
                          "state_since", time_to_json(row, ROW_STATE_SINCE_USEC),
-                         "state_since_usec", number_to_json(row, ROW_STATE_SINCE_USEC),
+                         "state_since_usec", row_number_to_json(row, ROW_STATE_SINCE_USEC),
                          "awaited", flag_to_json(row, ROW_AWAITED),
                          "announced", text_to_json(row, ROW_ANNOUNCED),
                          "metadata", pairs_to_json(row),
@@ -111,7 +116,7 @@ json_t *row_to_json(const Row *row) {
         json_object_set_new(object, "name_kind", text_to_json(row, ROW_NAME_KIND));
         json_object_set_new(object, "static", json_boolean(row_text_is(row, ROW_NODE_ORIGIN, "static")));
         json_object_set_new(object, "elsewhere", flag_to_json(row, ROW_ELSEWHERE));
-        json_object_set_new(object, "pinned_port", number_to_json(row, ROW_PINNED_PORT));
+        json_object_set_new(object, "pinned_port", row_number_to_json(row, ROW_PINNED_PORT));
         return object;
 }
 
@@ -119,7 +124,7 @@ json_t *row_tenure_to_json(const Row *row) {
         json_t *object = row_to_json(row);
 
         json_object_set_new(object, "until", time_to_json(row, ROW_UNTIL_USEC));
-        json_object_set_new(object, "until_usec", number_to_json(row, ROW_UNTIL_USEC));
+        json_object_set_new(object, "until_usec", row_number_to_json(row, ROW_UNTIL_USEC));
         json_object_set_new(object, "how", text_to_json(row, ROW_HOW));
         json_object_set_new(object, "by", text_to_json(row, ROW_BY));
         return object;
@@ -136,10 +141,10 @@ json_t *row_holder_to_json(const Row *row) {
 json_t *row_refusal_to_json(const Row *row) {
         return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                          "at", time_to_json(row, ROW_AT_USEC),
-                         "at_usec", number_to_json(row, ROW_AT_USEC),
+                         "at_usec", row_number_to_json(row, ROW_AT_USEC),
                          "reason", text_to_json(row, ROW_REASON),
-                         "port", number_to_json(row, ROW_PORT),
-                         "uid", number_to_json(row, ROW_UID),
+                         "port", row_number_to_json(row, ROW_PORT),
+                         "uid", row_number_to_json(row, ROW_UID),
                          "user", user_to_json(row),
                          "unit", text_to_json(row, ROW_UNIT));
 }
@@ -178,22 +183,22 @@ json_t *row_found_to_json(const Row *row) {
 json_t *row_entry_to_json(const Row *row) {
         return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                          "name", text_to_json(row, ROW_NAME),
-                         "port", number_to_json(row, ROW_PORT),
+                         "port", row_number_to_json(row, ROW_PORT),
                          "address", text_to_json(row, ROW_ADDRESS),
                          "host", text_to_json(row, ROW_HOST),
                          "state", text_to_json(row, ROW_STATE),
                          "reason", text_to_json(row, ROW_REASON),
                          "since", time_to_json(row, ROW_SINCE_USEC),
-                         "since_usec", number_to_json(row, ROW_SINCE_USEC),
+                         "since_usec", row_number_to_json(row, ROW_SINCE_USEC),
                          "by", text_to_json(row, ROW_BY));
 }
 
 json_t *row_pin_to_json(const Row *row) {
         return json_pack("{s:o, s:o, s:o, s:o, s:o}",
                          "name", text_to_json(row, ROW_NAME),
-                         "port", number_to_json(row, ROW_PORT),
+                         "port", row_number_to_json(row, ROW_PORT),
                          "since", time_to_json(row, ROW_SINCE_USEC),
-                         "since_usec", number_to_json(row, ROW_SINCE_USEC),
+                         "since_usec", row_number_to_json(row, ROW_SINCE_USEC),
                          "by", text_to_json(row, ROW_BY));
 }
 

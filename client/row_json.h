@@ -21,5 +21,8 @@ json_t *row_refusal_to_json(const Row *row);
 json_t *row_entry_to_json(const Row *row);
 json_t *row_pin_to_json(const Row *row);
 
+/* One of the row's numbers; null where it was not told. */
+json_t *row_number_to_json(const Row *row, RowNumber number);
+
 /* An array of what `to_json` makes of each. */
 json_t *rows_to_json(const Rows *rows, json_t *(*to_json)(const Row *row));

@@ -158,6 +158,27 @@ char *sentence_evidence(const Row *row) {
         return all ? TAKE_PTR(all) : strdup("nothing at this moment: it will be gone at once");
 }
 
+/* Takes `all`. */
+static char *add_pair(char *all, const ControlField *key, const ControlField *value) {
+        _cleanup_(freep) char *before = all;
+        _cleanup_(freep) char *key_text = text_for_people(key->value, key->n_value);
+        _cleanup_(freep) char *value_text = text_for_people(value->value, value->n_value);
+
+        if (!key_text || !value_text)
+                return NULL;
+        return format("%s%s%s=%s", before, before[0] != '\0' ? " " : "", key_text, value_text);
+}
+
+char *sentence_pairs(const Row *row) {
+        char *all = strdup("");
+        ControlField key, value;
+        size_t offset = 0;
+
+        while (all && row_next_pair(row, &offset, &key, &value))
+                all = add_pair(all, &key, &value);
+        return all;
+}
+
 char *sentence_reason(const Row *row) {
         static const Word words[] = {
                 { "name-taken", "the name was taken" },

@@ -24,5 +24,7 @@ char *sentence_how(const Row *row);
 char *sentence_evidence(const Row *row);
 /* Why a newcomer was refused. */
 char *sentence_reason(const Row *row);
+/* What it has told of itself: "version=1.2 zone=b"; empty where it has told nothing. */
+char *sentence_pairs(const Row *row);
 /* Who did it: "uid 0" is "root (uid 0)". NULL also where nobody did. */
 char *sentence_by(const Row *row);

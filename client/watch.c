@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rollcall watch`: knows how changes are shown, one line each, and what is said of a machine that is away. How
- * machines are asked, and asked again, is line.c's.
+/* `rollcall watch`: knows how changes are shown, one line each but for those of which a line shows nothing, and what is
+ * said of a machine that is away. How machines are asked, and asked again, is line.c's.
  *
  * The trap: one NAME, as it was from the beginning, is a node in whatever state, hidden or not, and what stands behind
  * its @ may be the address at which it listens (target.h). A pattern is about nodes that one would connect to. */
 
 #include "watch.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "row.h"
 #include "row_json.h"
 #include "sentence.h"
+#include "shown.h"
 #include "target.h"
 #include "text.h"
 #include "util.h"
@@ -29,6 +31,7 @@ typedef struct Said {
         bool is_synced;    /* ... and nothing since */
         bool is_away;
         bool is_stock;
+        Shown shown; /* of its nodes */
 } Said;
 
 typedef struct Watcher {
@@ -67,36 +70,55 @@ static uint64_t time_or_now(const Row *row, RowNumber number) {
         return row->has_number[number] ? row->numbers[number] : now_usec(CLOCK_REALTIME);
 }
 
-static RollcallExit print_node(const Watcher *watcher, const Row *row) {
+/* NULL on ENOMEM. */
+static char *node_in_words(const Watcher *watcher, const Row *row) {
         _cleanup_(freep) char *name = name_of(watcher, row);
         _cleanup_(freep) char *state = row->is_by_stock ? strdup("registered") : sentence_state(row);
         _cleanup_(freep) char *where = sentence_where(row);
         _cleanup_(freep) char *who = who_of(watcher, row);
-        char when[TEXT_TIME_MAX];
+        _cleanup_(freep) char *pairs = sentence_pairs(row);
+        char when[TEXT_TIME_MAX], *line;
 
+        if (!name || !state || !where || !who || !pairs)
+                return NULL;
         text_time_local(time_or_now(row, row->has_number[ROW_STATE_SINCE_USEC] ? ROW_STATE_SINCE_USEC : ROW_SINCE_USEC),
                         when);
-        printf("%s %s is %s: %s, %s\n", when, name ? name : "", state ? state : "", where ? where : "", who ? who : "");
+        return asprintf(&line, "%s %s is %s: %s, %s%s%s", when, name, state, where, who, pairs[0] != '\0' ? ", " : "",
+                        pairs) < 0 ? NULL : line;
+}
+
+static RollcallExit print_node(const Watcher *watcher, Said *said, const Row *row) {
+        _cleanup_(freep) char *line = node_in_words(watcher, row);
+        int r = line ? shown_learn(&said->shown, row, line) : -ENOMEM;
+
+        if (r < 0)
+                return output_out_of_memory();
+        if (r > 0)
+                return ROLLCALL_EXIT_OK;
+        puts(line);
         return output_finish();
 }
 
-static RollcallExit print_gone(const Watcher *watcher, const Row *row) {
+static RollcallExit print_gone(const Watcher *watcher, Said *said, const Row *row) {
         _cleanup_(freep) char *name = name_of(watcher, row);
         _cleanup_(freep) char *how = sentence_how(row);
         _cleanup_(freep) char *by = sentence_by(row);
         char when[TEXT_TIME_MAX];
 
+        shown_forget(&said->shown, row);
         printf("%s %s is gone: %s%s%s%s%s\n", text_time_local(time_or_now(row, ROW_UNTIL_USEC), when), name ? name : "",
                how ? how : "", by ? ": " : "", by ? by : "", watcher->has_machines ? ", on " : "",
                watcher->has_machines ? row->machine : "");
         return output_finish();
 }
 
-static RollcallExit print_record(const Watcher *watcher, const Said *said, const Row *row) {
+static RollcallExit print_record(const Watcher *watcher, Said *said, const Row *row) {
         if (row->kind == CONTROL_NODE_RECORD)
-                return print_node(watcher, row);
+                return print_node(watcher, said, row);
         if (row->kind == CONTROL_GONE_RECORD)
-                return print_gone(watcher, row);
+                return print_gone(watcher, said, row);
+        if (row->kind == CONTROL_EPOCH_RECORD)
+                shown_forget_all(&said->shown);
         if (row->kind == CONTROL_EPOCH_RECORD && said->n_epochs > 1) {
                 printf("%s%sChanges were missed, as when rollcalld is restarted. These are all there are:\n",
                        watcher->has_machines ? row->machine : "", watcher->has_machines ? ": " : "");
@@ -107,13 +129,9 @@ static RollcallExit print_record(const Watcher *watcher, const Said *said, const
 
 /* --- as JSON ---------------------------------------------------------------------------------- */
 
-static json_t *number_to_json(const Row *row, RowNumber number) {
-        return row->has_number[number] ? json_integer((json_int_t)row->numbers[number]) : json_null();
-}
-
 /* An event's own keys come first. Takes `more`. */
 static json_t *event_to_json(const Watcher *watcher, const char *event, const Row *row, json_t *more) {
-        json_t *object = json_pack("{s:s, s:o}", "event", event, "revision", number_to_json(row, ROW_REVISION));
+        json_t *object = json_pack("{s:s, s:o}", "event", event, "revision", row_number_to_json(row, ROW_REVISION));
 
         if (object && watcher->has_machines)
                 json_object_set_new(object, "machine", json_string(row->machine));
@@ -146,7 +164,7 @@ static RollcallExit print_json(const Watcher *watcher, const Row *row) {
                 return output_json_line(event_to_json(watcher, "synced", row, NULL));
         if (row->kind == CONTROL_EPOCH_RECORD)
                 return output_json_line(event_to_json(watcher, "epoch", row,
-                                                      json_pack("{s:o}", "epoch", number_to_json(row, ROW_EPOCH))));
+                                                      json_pack("{s:o}", "epoch", row_number_to_json(row, ROW_EPOCH))));
         return ROLLCALL_EXIT_OK;
 }
 
@@ -254,6 +272,8 @@ static RollcallExit watch(Watcher *watcher) {
 }
 
 static void watcher_done(Watcher *watcher) {
+        for (size_t i = 0; watcher->said && i < watcher->crowd.n_lines; i++)
+                shown_done(&watcher->said[i].shown);
         free(watcher->said);
         crowd_done(&watcher->crowd);
         choice_done(&watcher->choice);

@@ -484,11 +484,12 @@ void watch_note(Watch *watch, const LedgerNews *news) {
                 changes_forget(watch->changes, news->revision);
 }
 
+/* Of 53 bits, which every reader of JSON has for an integer. */
 static uint64_t new_epoch(void) {
         uint64_t epoch;
 
         do
-                epoch = (uint64_t)random_u32() << 32 | random_u32();
+                epoch = ((uint64_t)random_u32() << 32 | random_u32()) >> 11;
         while (epoch == 0);
         return epoch;
 }
