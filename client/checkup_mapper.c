@@ -238,14 +238,45 @@ static void tell_former(Checkup *checkup) {
         }
 }
 
+/* The port mapper has an entry for it, and tells it to those who ask for lists. */
+static void explain_entry(Checkup *checkup) {
+        _cleanup_(freep) char *address = row_text(&checkup->row, ROW_SCOPE);
+        _cleanup_(freep) char *host = row_text(&checkup->row, ROW_HOST);
+
+        report_detail(&checkup->report, "%s has a static entry there, for a node at port %u of %s", checkup->name,
+                      (unsigned)checkup->row.numbers[ROW_PORT], address ? address : "another machine");
+        report_cause(&checkup->report,
+                     "lookups are not told of a node on another machine; nodes with -epmd_module rollcall_epmd find it by "
+                     "the entry, under the host part that it says");
+        report_cure(&checkup->report, "connect to %s@%s from such a node, or let it register on its own machine",
+                    checkup->name, host ? host : "HOST");
+}
+
 static void explain_unregistered(Checkup *checkup) {
         report_detail(&checkup->report, "no node %s is registered there", checkup->name);
+        if (checkup->has_row && checkup->row.numbers[ROW_ELSEWHERE] != 0) {
+                explain_entry(checkup);
+                return;
+        }
         tell_former(checkup);
         tell_similar(checkup);
         report_cause(&checkup->report,
                      "it does not run, or registered with another port mapper (ERL_EPMD_PORT, another "
                      "machine, a container), or with none (-epmd_module, -erl_epmd_port)");
         report_cure(&checkup->report, "start it, and see who is registered: rollcall find --at %s", checkup->host);
+}
+
+/* A stock epmd answers everybody. */
+static void explain_closed(Checkup *checkup) {
+        report_detail(&checkup->report, "the port mapper closes without an answer");
+        if (checkup->is_rollcall) {
+                report_cause(&checkup->report, "it does not answer lookups from here");
+                report_cure(&checkup->report, "lookup-from in its rollcall.conf");
+                return;
+        }
+        report_cause(&checkup->report, "it is none: another program has the port, or something in between (a proxy) that "
+                                       "cannot reach it");
+        report_cure(&checkup->report, "look who it is: ss -ltnp 'sport = :%u'", checkup->port);
 }
 
 void checkup_lookup(Checkup *checkup) {
@@ -262,11 +293,9 @@ void checkup_lookup(Checkup *checkup) {
         }
         if (r == 0)
                 explain_unregistered(checkup);
-        else if (r == -ENODATA) {
-                report_detail(&checkup->report, "the port mapper closes without an answer");
-                report_cause(&checkup->report, "it does not answer lookups from here");
-                report_cure(&checkup->report, "lookup-from in its rollcall.conf");
-        } else {
+        else if (r == -ENODATA)
+                explain_closed(checkup);
+        else {
                 report_detail(&checkup->report, "no answer that could be read: %s", strerror(-r));
                 report_cause(&checkup->report, "the port mapper hangs, or is none");
         }

@@ -132,6 +132,20 @@ def test_another_program_at_the_port_of_the_port_mapper(said, expected):
     assert expected in detail and "another program has" in cause
 
 
+def test_whoever_closes_all_that_is_asked_is_no_port_mapper():
+    with FakeControl(("127.0.0.1", free_port()), b"") as server:
+        detail, cause, cure = failed_step(check("app@127.0.0.1", port=server.path[1]), "lookup")
+    assert detail == "the port mapper closes without an answer"
+    assert "another program has the port" in cause and f"sport = :{server.path[1]}" in cure
+
+
+def test_a_node_of_which_only_an_entry_tells(daemon):
+    daemon.rollcall("add", "far", "--port", "9100", "--address", "192.0.2.7", "--host-part", "far.example.org")
+    detail, cause, cure = failed_step(check("far@127.0.0.1", "--control", daemon.control, port=daemon.port), "lookup")
+    assert detail == "no node far is registered there; far has a static entry there, for a node at port 9100 of 192.0.2.7"
+    assert "rollcall_epmd" in cause and "far@far.example.org" in cure
+
+
 def test_which_port_mapper_answers_is_told(daemon):
     with StockEpmd() as epmd:
         for mapper, expected in ((daemon, "rollcalld answers"), (epmd, "a stock epmd answers")):
