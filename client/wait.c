@@ -154,9 +154,18 @@ static RollcallExit wait_for(Waiter *waiter, Follow *follow, uint64_t deadline_u
         return tell_found(waiter);
 }
 
+/* What stands before the @: behind it, "*" is an address as well. */
+static bool is_pattern(const char *text) {
+        const char *at = strrchr(text, '@');
+        size_t n_name = at ? (size_t)(at - text) : strlen(text);
+
+        return strcspn(text, "*?[\\") < n_name;
+}
+
 /* What one NAME on this machine does not need. */
 static bool is_about_several(const Options *options) {
-        return (options->given & (OPTION_COUNT | OPTION_AT | OPTION_EXCLUDE | OPTION_HIDDEN | OPTION_PORT)) != 0;
+        return (options->given & (OPTION_COUNT | OPTION_AT | OPTION_EXCLUDE | OPTION_HIDDEN | OPTION_PORT)) != 0 ||
+               (options->n_words == 2 && is_pattern(options->words[1]));
 }
 
 static RollcallExit wait_for_name(const Options *options) {

@@ -317,11 +317,38 @@ def test_watch_tells_what_is_and_then_every_change(daemon):
             assert len(datetime) == len("2026-11-21T13:10:05+00:00") and rest.startswith("b ")
 
 
+def test_a_pattern_is_waited_for_as_it_is_found(daemon):
+    with daemon.client.register("web_1", listen=True):
+        for pattern in ("web_*", "web_?@*", "[w]eb_1"):
+            done = daemon.rollcall("wait", pattern, "--timeout", "0")
+            assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("web_1@"), pattern
+        assert daemon.rollcall("wait", "web_1@*", "--timeout", "0").returncode == 0
+        assert daemon.rollcall("wait", "web_2*", "--timeout", "0").returncode == 4
+        assert daemon.rollcall("wait", "--free", "web_*", "--timeout", "0").returncode == 2
+
+
 def next_change(process):
     """Between changes it may be said up to which revision all has been told."""
     while (event := json.loads(said(process)))["event"] == "synced":
         assert list(event) == ["event", "revision"]
     return event
+
+
+def test_watch_repeats_no_line(daemon):
+    """What a node tells of itself is in its line; what is not in it, a pin, makes no other one."""
+    with daemon.client.register("a", listen=True), begun("watch", "--control", daemon.control) as process:
+        first = said(process)
+        daemon.rollcall("pin", "a", "1")
+        daemon.rollcall("unpin", "a")
+        daemon.rollcall("ready", "a", "version=1.2", "zone=b")
+        ready = said(process)
+        assert " a is ready" in ready and ready.endswith(f"{first.split(', ', 2)[2].rstrip()}, version=1.2 zone=b\n")
+        daemon.rollcall("ready", "a", "version=1.3")
+        assert said(process) == ready.replace("1.2", "1.3")
+        daemon.kill9()
+        daemon.start()
+        assert "Changes were missed" in said(process)
+        assert " a is awaited" in said(process)
 
 
 def test_watch_as_json_lines(daemon):
