@@ -78,7 +78,7 @@
                   machine := local | string(),
                   source := rollcall | names}.
 %% A node. `node' is its full name: where it has not told its host part, it is this node's own for nodes of this
-%% machine, and what was dialled for another's. `since' is in microseconds since 1970. `unit' is left out over the
+%% machine, what was dialled for another's, and the address of one that is `elsewhere'. `since' is in microseconds since 1970. `unit' is left out over the
 %% network where it is not known. `static' is an entry that somebody added, `elsewhere' one of another machine, of
 %% which nobody knows whether it lives. `source => names' comes of stock epmd: name and port, the rest is unknown.
 
@@ -178,13 +178,19 @@ wait(Selection, Wanted, Timeout) ->
 watch(Selection) ->
     case rollcall_selection:parse(Selection) of
         {ok, Parsed} ->
-            Ref = make_ref(),
-            case rollcall_watcher_sup:start_watch(self(), Ref, Parsed) of
-                {ok, _} -> {ok, Ref};
-                {error, Reason} -> {error, Reason}
+            case rollcall_watcher:check(Parsed) of
+                ok -> start_watch(Parsed);
+                Error -> Error
             end;
         Error ->
             Error
+    end.
+
+start_watch(Parsed) ->
+    Ref = make_ref(),
+    case rollcall_watcher_sup:start_watch(self(), Ref, Parsed) of
+        {ok, _} -> {ok, Ref};
+        {error, Reason} -> {error, Reason}
     end.
 
 %% @doc Ends a watch. No message of it is in the caller's mailbox afterwards.

@@ -128,7 +128,7 @@ bad_selections(#{machines := Machines} = Options) when is_list(Machines) ->
 bad_selections(_) ->
     [].
 
-check({ok, Parsed}) -> rollcall_wire:request(watch, rollcall_selection:fields(Parsed));
+check({ok, Parsed}) -> rollcall_watcher:check(Parsed);
 check(Error) -> Error.
 
 selection(Machine, Options) ->

@@ -11,7 +11,7 @@
 -module(rollcall_watcher).
 -behaviour(gen_server).
 
--export([start_link/3, wait/3]).
+-export([start_link/3, wait/3, check/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -define(DELAY_FIRST, 150).
@@ -39,18 +39,20 @@
 start_link(Owner, Ref, Selection) ->
     gen_server:start_link(?MODULE, {Owner, Ref, Selection}, []).
 
-init({Owner, Ref, Selection}) ->
-    %% With the longest fields that it may ever have.
+%% @doc Whether it fits into a request, with the longest fields that a watch may ever have.
+-spec check(rollcall_selection:parsed()) -> ok | {error, too_long}.
+check(Selection) ->
     case rollcall_wire:request(watch, request_fields(Selection, {0, 0})) of
-        {ok, _} ->
-            process_flag(trap_exit, true),
-            _ = monitor(process, Owner),
-            rollcall_sup:put_watch(Ref, self()),
-            self() ! attempt,
-            {ok, #state{owner = Owner, ref = Ref, selection = Selection, belief = rollcall_belief:new(Selection)}};
-        {error, Reason} ->
-            {stop, Reason}
+        {ok, _} -> ok;
+        Error -> Error
     end.
+
+init({Owner, Ref, Selection}) ->
+    process_flag(trap_exit, true),
+    _ = monitor(process, Owner),
+    rollcall_sup:put_watch(Ref, self()),
+    self() ! attempt,
+    {ok, #state{owner = Owner, ref = Ref, selection = Selection, belief = rollcall_belief:new(Selection)}}.
 
 handle_call(_, _, State) ->
     {reply, {error, unknown_request}, State}.
@@ -242,18 +244,21 @@ now_ms() ->
 -spec wait(rollcall_selection:parsed(), pos_integer(), timeout()) ->
           {ok, [rollcall:info()]} | {error, timeout | rollcall:reason()}.
 wait(Selection, Count, Timeout) ->
+    case check(Selection) of
+        ok -> wait_checked(Selection, Count, Timeout);
+        Error -> Error
+    end.
+
+wait_checked(Selection, Count, Timeout) ->
     Caller = self(),
     {Pid, Monitor} = spawn_monitor(fun() ->
         process_flag(trap_exit, true),
         Gone = monitor(process, Caller),
         Ref = make_ref(),
-        exit({waited, case start_link(self(), Ref, Selection) of
-                          {ok, Watcher} ->
-                              Result = wait_loop(Ref, Gone, Count, rollcall_conn:deadline(Timeout), #{}, timeout),
-                              exit(Watcher, kill),
-                              Result;
-                          {error, Reason} -> {error, Reason}
-                      end})
+        {ok, Watcher} = start_link(self(), Ref, Selection),
+        Result = wait_loop(Ref, Gone, Count, rollcall_conn:deadline(Timeout), #{}, timeout),
+        exit(Watcher, kill),
+        exit({waited, Result})
     end),
     receive
         {'DOWN', Monitor, process, Pid, {waited, Result}} -> Result;
