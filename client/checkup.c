@@ -6,7 +6,6 @@
 
 #include "checkup.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <poll.h>
 #include <stdio.h>
@@ -25,42 +24,6 @@ static void checkup_done(Checkup *checkup) {
         report_done(&checkup->report);
         connection_done(&checkup->connection);
         close_fdp(&checkup->node_fd);
-}
-
-SocketAddress checkup_address(const Checkup *checkup, uint16_t port) {
-        SocketAddress address = checkup->addresses[checkup->chosen];
-
-        if (address.sa.sa_family == AF_INET)
-                address.in.sin_port = htons(port);
-        else
-                address.in6.sin6_port = htons(port);
-        return address;
-}
-
-void checkup_explain_connect(Report *report, int error) {
-        switch (-error) {
-        case ETIMEDOUT:
-                report_detail(report, "no answer at all");
-                report_cause(report,
-                             "a firewall on the way drops packets to this port, or no machine has this address");
-                report_cure(report, "allow TCP to this port, from machine to machine in both directions");
-                return;
-        case EHOSTUNREACH:
-        case ENETUNREACH:
-                report_detail(report, "%s", strerror(-error));
-                report_cause(report, "there is no way from here to this address, or a firewall says so");
-                report_cure(
-                        report,
-                        "look at the addresses above: is this the right one, seen from here? (ip route get ADDRESS)");
-                return;
-        case EACCES:
-        case EPERM:
-                report_detail(report, "%s", strerror(-error));
-                report_cause(report, "a firewall of this machine forbids it");
-                report_cure(report, "allow TCP to this port for what goes out");
-                return;
-        }
-        report_detail(report, "%s", strerror(-error));
 }
 
 /* --- names ------------------------------------------------------------------------------------ */

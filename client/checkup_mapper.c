@@ -95,13 +95,11 @@ static void fail_to_connect(Checkup *checkup, int error) {
 }
 
 void checkup_port_mapper(Checkup *checkup) {
-        SocketAddress address;
         int fd, r;
 
         if (!report_begin(&checkup->report, "epmd", "port mapper"))
                 return;
-        address = checkup_address(checkup, checkup->port);
-        r = probe_connect(&address, checkup_step_deadline(checkup), &fd);
+        r = checkup_connect(checkup, checkup->port, &fd);
         if (r < 0) {
                 fail_to_connect(checkup, r);
                 return;
@@ -127,9 +125,8 @@ void checkup_port_mapper(Checkup *checkup) {
 /* The number of bytes of the answer; negative errno. */
 static int ask_mapper(Checkup *checkup, const uint8_t *request, size_t n_request, uint8_t *answer, size_t n_room) {
         _cleanup_(close_fdp) int fd = -1;
-        SocketAddress address = checkup_address(checkup, checkup->port);
         uint64_t deadline_usec = checkup_step_deadline(checkup);
-        int r = probe_connect(&address, deadline_usec, &fd);
+        int r = checkup_connect(checkup, checkup->port, &fd);
 
         if (r == 0)
                 r = probe_send(fd, request, n_request);

@@ -20,12 +20,6 @@
 
 /* --- the port --------------------------------------------------------------------------------- */
 
-static int connect_to_node(Checkup *checkup, int *ret_fd) {
-        SocketAddress address = checkup_address(checkup, checkup->node_port);
-
-        return probe_connect(&address, checkup_step_deadline(checkup), ret_fd);
-}
-
 static void explain_no_connection(Checkup *checkup, int error) {
         report_detail(&checkup->report, "%s port %u", checkup->address, checkup->node_port);
         if (error == -ECONNREFUSED) {
@@ -49,7 +43,7 @@ void checkup_connection(Checkup *checkup) {
 
         if (!report_begin(&checkup->report, "connect", "connection"))
                 return;
-        r = connect_to_node(checkup, &checkup->node_fd);
+        r = checkup_connect(checkup, checkup->node_port, &checkup->node_fd);
         if (r < 0) {
                 explain_no_connection(checkup, r);
                 report_fail(&checkup->report);
@@ -114,7 +108,7 @@ static Outcome shake_hands(Checkup *checkup, HandshakeAnswer *ret) {
         for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
                 _cleanup_(close_fdp) int fd = TAKE_FD(checkup->node_fd);
 
-                if (fd < 0 && connect_to_node(checkup, &fd) < 0)
+                if (fd < 0 && checkup_connect(checkup, checkup->node_port, &fd) < 0)
                         return OUTCOME_ERROR;
                 outcome = talk(checkup, fd, attempt, ret);
                 if (outcome != OUTCOME_ANSWER || (*ret != HANDSHAKE_ASKED && strcmp(checkup->peer.status, "nok") != 0))
@@ -130,7 +124,7 @@ static bool speaks_tls(Checkup *checkup) {
         HandshakePeer peer;
         int n;
 
-        if (connect_to_node(checkup, &fd) < 0 ||
+        if (checkup_connect(checkup, checkup->node_port, &fd) < 0 ||
             probe_send(fd, handshake_client_hello, handshake_client_hello_bytes) < 0)
                 return false;
         n = probe_read(fd, answer, sizeof(answer), checkup_step_deadline(checkup));

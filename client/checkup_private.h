@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of `rollcall check` share: checkup.c, checkup_mapper.c, checkup_peer.c. */
+/* What the parts of `rollcall check` share: checkup.c, which uses checkup_mapper.c and checkup_peer.c, and
+ * checkup_connect.c, which those use. */
 #pragma once
 
 #include <stdbool.h>
@@ -53,8 +54,8 @@ static inline uint64_t checkup_step_deadline(const Checkup *checkup) {
         return min_u64(checkup->deadline_usec, now_usec(CLOCK_MONOTONIC) + CHECKUP_STEP_USEC);
 }
 
-/* The address that was chosen, with another port. */
-SocketAddress checkup_address(const Checkup *checkup, uint16_t port);
+/* 0 and a connection to that port at the address that was chosen, -ETIMEDOUT, other negative errno. */
+int checkup_connect(const Checkup *checkup, uint16_t port, int *ret_fd);
 /* Why a connection could not be made, and what may help: the same for every port but one that is closed. */
 void checkup_explain_connect(Report *report, int error);
 
