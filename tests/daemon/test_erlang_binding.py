@@ -759,6 +759,28 @@ def test_a_node_of_a_machine_without_a_port_mapper_is_found_by_our_entries(daemo
             assert near.eval("nodes()") == "['far@127.0.0.9']"
 
 
+@needs_root
+def test_a_node_of_another_machine_is_connected_to_by_an_entry():
+    """It registers nowhere; `rollcall add` says where it is, the daemon tells it, the cluster dials it."""
+    port = free_port()
+    with Namespace() as ours, Namespace() as theirs:
+        join(ours, theirs, "10.99.0.1/24", "10.99.0.2/24")
+        far = app_node("far@10.99.0.2", Daemon(), "-erl_epmd_port", str(port), started=False, long=True, prefix=theirs.prefix)
+        with Daemon(wrapper=ours.prefix) as daemon, far, app_node("near", daemon, *EPMD, long=True, prefix=ours.prefix) as near:
+            near.eval('{ok, C} = rollcall_cluster:start_link(#{patterns => "f*", jitter => 0}), {ok, W} = rollcall:watch("far"), put(c, C), put(w, W)')
+            event = "W = get(w), receive {rollcall, W, E} -> E after 5000 -> late end"
+            assert near.eval(event) == "synced"
+            order = ["add", "far", "--port", str(port), "--address", "10.99.0.2", "--host-part", "10.99.0.2"]
+            assert daemon.rollcall(*order).returncode == 0
+            told = near.eval(f"{{up, I}} = begin {event} end, maps:with([node, static, elsewhere, state_source], I)")
+            assert told == '#{elsewhere => true,node => <<"far@10.99.0.2">>,state_source => entry,static => true}'
+            wait_for(lambda: near.eval("nodes()") == "['far@10.99.0.2']", "the connection")
+            assert near.eval("rollcall_cluster:status(get(c))") == '#{<<"far@10.99.0.2">> => connected}'
+            daemon.rollcall("remove", "far")
+            assert near.eval(f"{{down, _, Why}} = begin {event} end, Why") == '<<"removed">>'
+            assert near.eval("nodes()") == "['far@10.99.0.2']"
+
+
 def test_a_node_whose_epmd_module_is_not_in_the_code_path_does_not_boot(daemon):
     node = ErlangNode("a", *EPMD, epmd_port=daemon.port)
     with pytest.raises(NodeFailed), node:
