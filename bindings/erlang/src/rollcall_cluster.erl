@@ -311,13 +311,11 @@ status_of(Node, #target{infos = Infos}, #state{connected = Connected, ready = Re
             end
     end.
 
-%% Anybody may register a name that makes no atom, or no node's.
+%% Anybody may register a name that makes no atom, or no node's: net_kernel logs an error for each attempt.
 kind(Node) ->
-    case {binary:split(Node, <<"@">>, [global]), unicode:characters_to_list(Node)} of
-        {[Name, Host], Text} when Name =/= <<>>, Host =/= <<>>, is_list(Text), length(Text) =< 255 ->
-            rollcall_info:kind_of_host(Host);
-        _ ->
-            none
+    case rollcall_info:is_node_name(Node) of
+        true -> rollcall_info:kind_of_host(lists:last(binary:split(Node, <<"@">>)));
+        false -> none
     end.
 
 schedule(Node, #target{timer = undefined, failures = Failures} = Target, Options) ->

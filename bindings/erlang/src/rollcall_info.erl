@@ -8,7 +8,7 @@
 %% @private
 -module(rollcall_info).
 
--export([from_node/2, from_name/3, place/2, own_host/0, kind_of_host/1, same/2]).
+-export([from_node/2, from_name/3, place/2, own_host/0, kind_of_host/1, is_node_name/1, same/2]).
 -export_type([place/0]).
 
 -type place() :: #{machine := local | string(), host := binary()}.
@@ -39,6 +39,20 @@ kind_of_host(Host) ->
         nomatch -> short;
         _ -> long
     end.
+
+%% @doc True if the emulator takes it for a node's full name. The port mapper lets anybody register others.
+-spec is_node_name(binary()) -> boolean().
+is_node_name(Node) ->
+    case {binary:split(Node, <<"@">>, [global]), unicode:characters_to_list(Node)} of
+        {[Name, Host], Text} when Name =/= <<>>, Host =/= <<>>, is_list(Text), length(Text) =< 255 ->
+            [] =:= [C || <<C>> <= Name, not is_name_byte(C)];
+        _ ->
+            false
+    end.
+
+is_name_byte(C) ->
+    (C >= $a andalso C =< $z) orelse (C >= $A andalso C =< $Z) orelse (C >= $0 andalso C =< $9)
+        orelse C =:= $_ orelse C =:= $-.
 
 %% @doc A NODE or GONE record.
 -spec from_node(rollcall_wire:fields(), place()) -> {ok, rollcall:info()} | error.

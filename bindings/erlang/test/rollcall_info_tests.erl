@@ -33,6 +33,15 @@ this_machine_by_another_name_has_our_host_part_test() ->
     ?assertEqual(#{machine => "alias", host => Own}, rollcall_info:place("alias", true)),
     ?assertEqual(#{machine => local, host => Own}, rollcall_info:place(local, true)).
 
+names_of_nodes_test_() ->
+    Long = binary:copy(<<"h">>, 253),
+    [?_assertEqual(Expected, rollcall_info:is_node_name(Node))
+     || {Expected, Nodes} <-
+            [{true, [<<"a@h">>, <<"aZ09_-@h.example">>, <<"a@::1">>, <<"a@", Long/binary>>, <<"a@h\303\244"/utf8>>]},
+             {false, [<<>>, <<"a">>, <<"@h">>, <<"a@">>, <<"a@b@h">>, <<"a b@h">>, <<"a.b@h">>, <<"*@h">>, <<"\303\244@h">>,
+                      <<"a@h", 255>>, <<"aa@", Long/binary>>]}],
+        Node <- Nodes].
+
 words_test_() ->
     [?_assertMatch(Expected, maps:with(maps:keys(Expected), node_of(Fields, ?HERE)))
      || {Fields, Expected} <-

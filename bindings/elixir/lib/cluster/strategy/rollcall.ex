@@ -247,11 +247,14 @@ if match?({:module, _}, Code.ensure_compiled(Cluster.Strategy)) do
       ourselves =
         info.node == Atom.to_string(node()) or {info.name, info.creation} == {own, :erlang.system_info(:creation)}
 
-      not ourselves and atom?(info.node)
+      not ourselves and node?(info.node)
     end
 
-    # Anybody may register a name that makes none.
-    defp atom?(node), do: String.valid?(node) and length(String.codepoints(node)) <= @longest_name
+    # Anybody may register a name that the emulator takes for no node's, or that makes no atom.
+    defp node?(node),
+      do:
+        String.valid?(node) and length(String.codepoints(node)) <= @longest_name and
+          node =~ ~r/\A[A-Za-z0-9_-]+@[^@]+\z/
 
     defp left(it, left) do
       certain = for {node, true} <- left, do: node

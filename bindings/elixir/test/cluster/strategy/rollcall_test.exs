@@ -129,12 +129,13 @@ defmodule Cluster.Strategy.RollcallTest do
       refute_received {:connect, _}
     end
 
-    test "a name that makes no atom harms nobody" do
+    test "a name that no node can have is no atom, and harms nobody" do
       strategy = start()
       # 256 characters; 405 characters in 205 letters; bytes that are no characters.
       Daemon.tell({:up, info("long", node: String.duplicate("w", 251) <> "@host")})
       Daemon.tell({:up, info("accents", node: String.duplicate("e\u0301", 200) <> "@host")})
       Daemon.tell({:up, info("bytes", node: <<"web_", 255, "@host">>)})
+      for name <- ["web.1", "web 1", "web@1", "wéb"], do: Daemon.tell({:up, info(name)})
 
       # Whoever comes later is dialled later.
       for {name, node} <- [{"web_2", :web_2@host}, {"web_3", :web_3@host}] do
@@ -143,6 +144,8 @@ defmodule Cluster.Strategy.RollcallTest do
       end
 
       settle(strategy)
+      refute_received {:connect, _}
+      assert_raise ArgumentError, fn -> String.to_existing_atom("web" <> " 1@host") end
     end
 
     test "a node whose address and host part become known is the same" do
