@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/node.h"
 #include "util.h"
 
 static const char special[] = "*?[\\";
@@ -36,10 +37,29 @@ static int compile(const char *text, Glob **ret) {
         return glob_new(ret, &pattern, 1);
 }
 
+/* A name, and a beginning of one, has to be what a name can be; of the rest the glob knows. */
+static int check_name(const Pattern *pattern) {
+        if (pattern->kind == PATTERN_ALL || pattern->kind == PATTERN_SHELL || pattern->name[0] == '\0')
+                return 0;
+        switch (node_name_check(pattern->name, strlen(pattern->name))) {
+        case NODE_NAME_OK:
+                return 0;
+        case NODE_NAME_TOO_LONG:
+                return -E2BIG;
+        case NODE_NAME_EMPTY:
+        case NODE_NAME_NOT_UTF8:
+        case NODE_NAME_CONTROL_CHARACTER:
+                break;
+        }
+        return -EINVAL;
+}
+
 /* Takes `pattern` in any case. */
 static int finish(Pattern *pattern, bool has_host, Pattern *ret) {
         int r = !pattern->name || (has_host && !pattern->host) ? -ENOMEM : 0;
 
+        if (r == 0)
+                r = check_name(pattern);
         if (r == 0 && pattern->kind == PATTERN_SHELL)
                 r = compile(pattern->name, &pattern->name_glob);
         if (r == 0 && has_host)

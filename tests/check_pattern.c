@@ -79,11 +79,16 @@ START_TEST(test_who_fits) {
 END_TEST
 
 START_TEST(test_what_is_no_pattern) {
-        static const char *const texts[] = { "[", "web_[a", "a@[", "a\\" };
+        static const char *const texts[] = { "[", "web_[a", "a@[", "a\\", "\xff", "\xff*", "a\nb" };
         Pattern pattern;
 
         for (size_t i = 0; i < ELEMENTS(texts); i++)
-                ck_assert_int_eq(pattern_parse(texts[i], &pattern), -EINVAL);
+                ck_assert_msg(pattern_parse(texts[i], &pattern) == -EINVAL, "%s", texts[i]);
+        ck_assert_int_eq(pattern_from_prefix("\xff", &pattern), -EINVAL);
+        ck_assert_int_eq(pattern_parse("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                       "aaaaaaaaaaaaaaaa", &pattern), -E2BIG);
 }
 END_TEST
 
