@@ -22,8 +22,7 @@
 #define NAMES_BYTES_MAX (1 << 20)
 #define SIMILAR_MAX 3
 
-/* --- who is there ----------------------------------------------------------------------------- */
-
+/* Whatever is known of that name. */
 static void put_find(ControlBuffer *request, const char *name) {
         control_put_request_begin(request, CONTROL_FIND);
         control_put_string(request, CONTROL_TAG_NAME, name);
@@ -31,6 +30,49 @@ static void put_find(ControlBuffer *request, const char *name) {
         control_put_u8(request, CONTROL_TAG_HIDDEN, 1);
         control_put_request_end(request);
 }
+
+/* --- this machine's rollcalld ------------------------------------------------------------------ */
+
+/* Where we may ask it: negative errno if not. */
+static int ask_own(const Checkup *checkup, const ControlBuffer *request, Answer *ret) {
+        _cleanup_(connection_done) Connection connection = CONNECTION_NONE;
+        _cleanup_(freep) char *tried = NULL;
+        _cleanup_(freep) char *place = place_choose(checkup->options->control, &tried);
+        int r = place ? connection_open(place, &connection) : -ENOENT;
+
+        return r < 0 ? r : ask_over(&connection, request, ASK_PATIENCE_SEC, ret);
+}
+
+static bool is_there(const Checkup *checkup, const Row *row) {
+        return row_text_is(row, ROW_HOST, checkup->host) || row_text_is(row, ROW_SCOPE, checkup->address);
+}
+
+/* The node may need no port mapper on its machine. */
+static void tell_own_entry(Checkup *checkup) {
+        _cleanup_(control_buffer_done) ControlBuffer request = { 0 };
+        _cleanup_(answer_done) Answer answer = { 0 };
+        size_t position = 0;
+        Record record;
+
+        put_find(&request, checkup->name);
+        if (ask_own(checkup, &request, &answer) < 0)
+                return;
+        while (answer_next_record(&answer, &position, &record)) {
+                _cleanup_(freep) char *address = NULL;
+                Row row;
+
+                row_read(&record, &row);
+                if (record.kind != CONTROL_NODE_RECORD || row.numbers[ROW_ELSEWHERE] == 0 || !is_there(checkup, &row))
+                        continue;
+                address = row_text(&row, ROW_SCOPE);
+                report_cause(&checkup->report,
+                             "but this machine's rollcalld has a static entry for %s, at port %u of %s: nodes of this "
+                             "machine with -epmd_module rollcall_epmd find it by that",
+                             checkup->name, (unsigned)row.numbers[ROW_PORT], address ? address : "?");
+        }
+}
+
+/* --- who is there ----------------------------------------------------------------------------- */
 
 /* All of the answer; negative errno of connection_next(). An error in words is an answer, too. */
 static int ask_extension(Checkup *checkup, int fd) {
@@ -91,6 +133,7 @@ static void fail_to_connect(Checkup *checkup, int error) {
                 checkup_explain_connect(&checkup->report, error);
         }
         try_others(checkup);
+        tell_own_entry(checkup);
         report_fail(&checkup->report);
 }
 
@@ -200,16 +243,12 @@ static void tell_similar(Checkup *checkup) {
 
 /* Of our own machine's past, where we may ask. */
 static int ask_why(Checkup *checkup, Answer *ret) {
-        _cleanup_(connection_done) Connection connection = CONNECTION_NONE;
         _cleanup_(control_buffer_done) ControlBuffer request = { 0 };
-        _cleanup_(freep) char *tried = NULL;
-        _cleanup_(freep) char *place = place_choose(checkup->options->control, &tried);
-        int r = place ? connection_open(place, &connection) : -ENOENT;
 
         control_put_request_begin(&request, CONTROL_WHY);
         target_put_name(&request, &checkup->target);
         control_put_request_end(&request);
-        return r < 0 ? r : ask_over(&connection, &request, ASK_PATIENCE_SEC, ret);
+        return ask_own(checkup, &request, ret);
 }
 
 static void tell_former(Checkup *checkup) {

@@ -146,6 +146,17 @@ def test_a_node_of_which_only_an_entry_tells(daemon):
     assert "rollcall_epmd" in cause and "far@far.example.org" in cure
 
 
+def test_a_machine_without_a_port_mapper_may_have_an_entry_here(daemon):
+    nobody = free_port()
+    done = daemon.rollcall("add", "way", "--port", "9100", "--address", "192.0.2.7", "--host-part", "localhost")
+    assert done.returncode == 0, done
+    cause = failed_step(check("way@localhost", "--control", daemon.control, port=nobody), "epmd")[1]
+    assert "this machine's rollcalld has a static entry for way, at port 9100 of 192.0.2.7" in cause and "rollcall_epmd" in cause
+    for node in ("way@127.0.0.1", "near@localhost"):
+        assert "entry" not in failed_step(check(node, "--control", daemon.control, port=nobody), "epmd")[1]
+    assert "entry" not in failed_step(check("way@localhost", "--control", daemon.directory / "none", port=nobody), "epmd")[1]
+
+
 def test_which_port_mapper_answers_is_told(daemon):
     with StockEpmd() as epmd:
         for mapper, expected in ((daemon, "rollcalld answers"), (epmd, "a stock epmd answers")):
