@@ -223,13 +223,13 @@ static void orders_finish(EntryOrders *orders, EntryOrder *pending) {
 
         control_put_answer_head(&buffer);
         if (order->kind == STORE_REMOVE_ENTRY)
-                statics_tell_one(orders->parts.statics, &order->entry, records_put_entry, &buffer);
+                statics_tell_ordered(orders->parts.statics, &order->entry, records_put_entry, &buffer);
         r = orders_apply(orders, pending);
         log_order(pending);
         if (r < 0)
                 log_error("What was ordered for %s holds from the next start on: %s", order->entry.name, strerror(-r));
         if (order->kind == STORE_ADD_ENTRY)
-                statics_tell_one(orders->parts.statics, &order->entry, records_put_entry, &buffer);
+                statics_tell_ordered(orders->parts.statics, &order->entry, records_put_entry, &buffer);
         if (!is_about_entry(order))
                 put_pin(&buffer, &order->entry, true);
         if (pending->conn)
@@ -261,16 +261,6 @@ typedef struct Said {
         bool has_address;
 } Said;
 
-static const char *parse_address(const ControlField *field, Address *ret) {
-        char text[ADDRESS_TEXT_MAX];
-
-        if (field->n_value == 0 || field->n_value >= sizeof text || memchr(field->value, 0, field->n_value))
-                return "The address is none.";
-        memcpy(text, field->value, field->n_value);
-        text[field->n_value] = 0;
-        return address_parse(text, ret) < 0 ? "The address is none." : NULL;
-}
-
 /* NULL, or what is wrong, in words. */
 static const char *said_parse(const ControlRequest *request, bool needs_port, Said *ret) {
         Said said = { .port = 0 };
@@ -286,7 +276,7 @@ static const char *said_parse(const ControlRequest *request, bool needs_port, Sa
                         said.n_host = field.n_value;
                 }
                 if (field.tag == CONTROL_TAG_ADDRESS) {
-                        wrong = parse_address(&field, &said.address);
+                        wrong = selection_parse_scope(&field, &said.address) ? NULL : "The address is none.";
                         said.has_address = true;
                 }
         }
@@ -327,6 +317,14 @@ static bool orders_is_pending(const EntryOrders *orders, const char *name, size_
         return false;
 }
 
+/* Nor two pins of one port, whatever the names. */
+static bool orders_is_port_pending(const EntryOrders *orders, const StoreOrder *order) {
+        for (const EntryOrder *pending = orders->first; pending; pending = pending->next)
+                if (pending->order.kind == STORE_ADD_PIN && pending->order.entry.port == order->entry.port)
+                        return order->kind == STORE_ADD_PIN;
+        return false;
+}
+
 static size_t orders_n_pending(const EntryOrders *orders, StoreOrderKind kind) {
         size_t n = 0;
 
@@ -341,6 +339,7 @@ static Objection orders_judge(const EntryOrders *orders, bool has_address, Store
                 .filed = statics_filed(orders->parts.statics),
                 .pins = pins_get(orders->parts.pins),
                 .is_pending = orders_is_pending(orders, order->entry.name, order->entry.n_name),
+                .is_port_pending = orders_is_port_pending(orders, order),
                 .n_pending = orders_n_pending(orders, order->kind),
         };
 

@@ -37,8 +37,9 @@ static void judge_add(const EntryFacts *facts, const Entry *entry, Objection *ob
                 object(objection, CONTROL_E_BUSY, "There are %u static entries already.", ENTRIES_STATICS_MAX);
 }
 
-static void object_none(const Entry *entry, size_t n_filed, const Entry *filed, Objection *objection) {
-        if (n_filed > 0)
+/* `filed`: what a file says instead, if it says something. */
+static void object_none(const Entry *entry, const Entry *filed, Objection *objection) {
+        if (filed)
                 object(objection, CONTROL_E_DENIED, "The entry of %s is in %s: remove it there.", entry->name, filed->by);
         else
                 object(objection, CONTROL_E_NOT_FOUND, "%s has no such entry.", entry->name);
@@ -51,14 +52,15 @@ static void judge_remove(const EntryFacts *facts, bool has_address, Entry *entry
         const Entry *found = entries_find_name(ordered, entry->name, entry->n_name, &n_ordered);
         const Entry *filed = entries_find_name(facts->filed, entry->name, entry->n_name, &n_filed);
 
-        if (has_address)
+        if (has_address) {
                 found = entries_find(ordered, entry->name, entry->n_name, &entry->address);
-        else if (n_ordered > 1) {
+                filed = entries_find(facts->filed, entry->name, entry->n_name, &entry->address);
+        } else if (n_ordered > 1) {
                 object(objection, CONTROL_E_AMBIGUOUS, "%s has several entries: say which address.", entry->name);
                 return;
         }
         if (!found) {
-                object_none(entry, n_filed, filed, objection);
+                object_none(entry, filed, objection);
                 return;
         }
         entry->address = found->address;
@@ -76,6 +78,8 @@ static void judge_pin(const EntryFacts *facts, const Entry *pin, Objection *obje
                 object(objection, CONTROL_E_EXISTS, "%s is pinned to port %u already: unpin it first.", pin->name, same->port);
         else if (neighbour)
                 object(objection, CONTROL_E_EXISTS, "Port %u is pinned for %s already.", pin->port, neighbour->name);
+        else if (facts->is_port_pending)
+                object(objection, CONTROL_E_BUSY, "Another pin of port %u is being written.", pin->port);
         else if (pins->n_entries + facts->n_pending >= ENTRIES_PINS_MAX)
                 object(objection, CONTROL_E_BUSY, "There are %u pinned ports already.", ENTRIES_PINS_MAX);
 }

@@ -11,8 +11,9 @@
 /* What holds, and what is on its way to disk. */
 typedef struct EntryFacts {
         const Entries *ordered, *filed, *pins;
-        bool is_pending;  /* another order about this name */
-        size_t n_pending; /* orders of this kind */
+        bool is_pending;      /* another order about this name */
+        bool is_port_pending; /* another pin of this port */
+        size_t n_pending;     /* orders of this kind */
 } EntryFacts;
 
 /* Why an order is not carried out. */

@@ -474,11 +474,25 @@ void statics_tell_one(Statics *statics, const Entry *entry, StaticsTell tell, vo
 
 void statics_tell_name(Statics *statics, const char *name, size_t n_name, StaticsTell tell, void *userdata) {
         _cleanup_(view_done) View view = statics_view(statics);
-
         const Static *one;
 
         for (size_t i = statics_seek(statics, name, n_name, &ADDRESS_ANY); (one = statics_get(statics, i, name, n_name)); i++)
                 statics_tell(statics, &view, one, tell, userdata);
+}
+
+void statics_tell_ordered(Statics *statics, const Entry *entry, StaticsTell tell, void *userdata) {
+        const Entry *ordered = entries_find(&statics->ordered, entry->name, entry->n_name, &entry->address);
+        const Static *one = statics_find(statics, entry->name, entry->n_name, &entry->address);
+        char reason[ENTRY_BY_BYTES_MAX + 64];
+
+        if (!ordered || !one)
+                return;
+        if (one->entry == ordered) {
+                statics_tell_one(statics, entry, tell, userdata);
+                return;
+        }
+        snprintf(reason, sizeof reason, "the entry in %s counts more", one->entry->by);
+        tell(userdata, ordered, STATICS_DOWN, reason);
 }
 
 void statics_tell_all(Statics *statics, StaticsTell tell, void *userdata) {

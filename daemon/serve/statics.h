@@ -62,8 +62,11 @@ const char *statics_state_to_string(StaticsState state);
 /* What has become of an entry that holds, and why, in words; "" where nothing is to be said. */
 typedef void (*StaticsTell)(void *userdata, const Entry *entry, StaticsState state, const char *reason);
 
+/* What holds of the name and address of `entry`, if anything does. */
 void statics_tell_one(Statics *statics, const Entry *entry, StaticsTell tell, void *userdata);
-/* Those of a name. */
+/* Those of a name that hold. */
 void statics_tell_name(Statics *statics, const char *name, size_t n_name, StaticsTell tell, void *userdata);
-/* Each, in the order of names. */
+/* What was ordered of them, also where a file says something else. */
+void statics_tell_ordered(Statics *statics, const Entry *entry, StaticsTell tell, void *userdata);
+/* Each that holds, in the order of names. */
 void statics_tell_all(Statics *statics, StaticsTell tell, void *userdata);
