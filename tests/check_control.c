@@ -91,6 +91,7 @@ static const struct {
         { "nothing", BODY(""), false, 0, 0, 0 },
         { "the opcode alone", BODY("L"), false, 0, 0, 0 },
         { "two letters", BODY("LR"), false, 0, 0, 0 },
+        { "no kind", BODY("LRC\1"), false, 0, 0, 0 },
         { "no version", BODY("LRC"), false, 0, 0, 0 },
         { "another word", BODY("LRX\1\1"), false, 0, 0, 0 },
         { "small letters", BODY("lrc\1\1"), false, 0, 0, 0 },

@@ -296,7 +296,7 @@ static const struct {
         bool tells_version;
 } errors[] = {
         { "a request that is not known", BYTES("LRC\1\77"), "{65 1=3 2=", false },
-        { "no request", BYTES("LRC\1"), "{65 1=3 2=", false },
+        { "no request", BYTES("LRC\1"), "{65 1=1 2=", false },
         { "a record", BYTES("LRC\1\100"), "{65 1=3 2=", false },
         { "a later version", BYTES("LRC\2\1"), "{65 1=2 2=", true },
         { "a version that came before", BYTES("LRC\0\1"), "{65 1=2 2=", true },

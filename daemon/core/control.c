@@ -110,7 +110,7 @@ bool control_parse_request(const uint8_t *body, size_t n_body, ControlRequest *r
                 .n_fields = n_body - n_head,
         };
         if (request.version == CONTROL_VERSION &&
-            !control_fields_are_well_formed(request.fields, request.n_fields))
+            !(has_kind && control_fields_are_well_formed(request.fields, request.n_fields)))
                 return false;
         *ret = request;
         return true;

@@ -185,7 +185,7 @@ typedef struct ControlRequest {
 /* True if the body of a frame (from 'L') means to be a request of this protocol, whatever is wrong with it. */
 bool control_has_magic(const uint8_t *body, size_t n_body);
 /* The body of a frame (from 'L'). True if it is a request of this protocol: of CONTROL_VERSION and well formed,
- * or of another version, whatever follows. One that ends before its kind has kind 0, which no request has.
+ * or of another version, whatever follows; one of those that ends before its kind has kind 0, which no request has.
  * What is no request is CONTROL_E_MALFORMED. */
 bool control_parse_request(const uint8_t *body, size_t n_body, ControlRequest *ret);
 
