@@ -115,7 +115,7 @@ entry(Name, Host, Otherwise) ->
 entries(Name, Host) ->
     {ok, Selection} = rollcall_selection:parse(#{hidden => true, states => any, timeout => ?ENTRY_TIMEOUT}),
     {ok, Infos} = rollcall_conn:find(Selection#{names := [Name]}),
-    [Info || #{elsewhere := true, host := H} = Info <- Infos, H =:= Host].
+    [Info || #{elsewhere := true, node := Node} = Info <- Infos, Node =:= <<Name/binary, "@", Host/binary>>].
 
 binary(Name) when is_atom(Name) -> atom_to_binary(Name, utf8);
 binary(Name) -> unicode:characters_to_binary(Name).
