@@ -157,7 +157,7 @@ END_TEST
 
 START_TEST(test_a_tenure_is_a_node_and_its_end) {
         _cleanup_(node_freep) Node *node = full_node();
-        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 }, nobody = { 0 };
+        _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 }, nobody = { 0 }, public = { 0 };
 
         node->until_usec = 0x88;
         records_put_tenure(&buffer, CONTROL_GONE_RECORD, node, "released", "uid 0");
@@ -166,6 +166,11 @@ START_TEST(test_a_tenure_is_a_node_and_its_end) {
         assert_has(show(&buffer), " 42=0000000000000088 ");
         assert_has(show(&buffer), " 43=72656c6561736564 ");
         assert_has(show(&buffer), " 44=7569642030 ");
+        control_put_record_begin(&public, CONTROL_GONE_RECORD);
+        records_put_public_tenure_fields(&public, node, "released");
+        control_put_record_end(&public);
+        assert_lacks(show(&public), " 44=");
+        ck_assert_mem_eq(buffer.data + 4, public.data + 4, public.n_data - 4);
         records_put_tenure(&nobody, CONTROL_TENURE_RECORD, node, "left", NULL);
         ck_assert_int_eq(strncmp(show(&nobody), "69 ", 3), 0);
         assert_has(show(&nobody), " 43=6c656674 ");

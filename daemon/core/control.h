@@ -97,7 +97,7 @@ typedef enum ControlTag {
         CONTROL_TAG_UNIT = 27,     /* text; absent: unknown */
         CONTROL_TAG_LISTENER = 28, /* u64 cookie; absent: no listener is known */
 
-        CONTROL_TAG_STATE_SOURCE = 29, /* text: connection, listener, unit, announcement */
+        CONTROL_TAG_STATE_SOURCE = 29, /* text: connection, listener, unit, announcement, entry */
         CONTROL_TAG_STATE_SINCE = 30,  /* u64 microseconds since 1970 */
         CONTROL_TAG_UNIT_PID = 31,     /* u32: the main process of its unit; absent: unknown */
         CONTROL_TAG_HOST = 32,         /* text: the host part of its full name; absent: not announced */

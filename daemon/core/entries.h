@@ -15,7 +15,7 @@
 #define ENTRIES_STATICS_MAX 1000
 #define ENTRIES_PINS_MAX 4096
 
-/* Who may be named: "uid 0", or "FILE:LINE" of a file. */
+/* Who may be named: "uid 0", or the path of a file. */
 #define ENTRY_BY_BYTES_MAX 4200
 
 /* A static entry; or a pinned port, which has neither an address nor a host. */

@@ -8,29 +8,14 @@
 #include "serve/filter.h"
 #include "serve/records.h"
 
-static void put_epoch(ControlBuffer *buffer, const FindParts *parts) {
-        control_put_record_begin(buffer, CONTROL_EPOCH_RECORD);
-        control_put_u64(buffer, CONTROL_TAG_EPOCH, watch_epoch(parts->watch));
-        control_put_u64(buffer, CONTROL_TAG_REVISION, registry_revision(parts->registry));
-        control_put_record_end(buffer);
-}
-
-static void put_node(ControlBuffer *buffer, const Node *node, RecordsForm form) {
-        control_put_record_begin(buffer, CONTROL_NODE_RECORD);
-        records_put_public_fields(buffer, node);
-        if (form == RECORDS_FULL)
-                records_put_private_fields(buffer, node);
-        control_put_record_end(buffer);
-}
-
 static void put_found(ControlBuffer *buffer, const FindParts *parts, const Filter *filter, RecordsForm form) {
         FilterWalk walk = filter_walk(filter, parts->registry);
         Node *node;
 
         control_put_answer_head(buffer);
-        put_epoch(buffer, parts);
+        watch_put_epoch(parts->watch, buffer);
         while ((node = filter_walk_next(&walk)))
-                put_node(buffer, node, form);
+                records_put_node_as(buffer, node, form, 0);
 }
 
 static void answer_failure(Conn *conn, int error) {

@@ -21,6 +21,7 @@ const Entries *pins_get(const Pins *pins);
 void pins_take_loaded(Pins *pins, Entries *loaded);
 /* Takes what `pin` has: it is on disk. 0 or -ENOMEM. */
 int pins_put(Pins *pins, Entry *pin);
+/* Its removal is on disk. */
 void pins_remove(Pins *pins, const char *name, size_t n_name);
 /* Every node that is there hears of the port that its name has now. */
 void pins_tell_all(Pins *pins);

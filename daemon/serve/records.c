@@ -98,24 +98,36 @@ void records_put_node_fields(ControlBuffer *buffer, const Node *node) {
 }
 
 void records_put_node(ControlBuffer *buffer, const Node *node) {
+        records_put_node_as(buffer, node, RECORDS_FULL, 0);
+}
+
+void records_put_node_as(ControlBuffer *buffer, const Node *node, RecordsForm form, uint64_t revision) {
         control_put_record_begin(buffer, CONTROL_NODE_RECORD);
-        records_put_node_fields(buffer, node);
+        records_put_public_fields(buffer, node);
+        if (revision != 0)
+                control_put_u64(buffer, CONTROL_TAG_REVISION, revision);
+        if (form == RECORDS_FULL)
+                records_put_private_fields(buffer, node);
         control_put_record_end(buffer);
 }
 
 void records_put_tenure(ControlBuffer *buffer, ControlKind kind, const Node *node, const char *how, const char *by) {
         control_put_record_begin(buffer, kind);
-        records_put_public_tenure_fields(buffer, node, how, by);
-        records_put_private_fields(buffer, node);
+        records_put_public_tenure_fields(buffer, node, how);
+        records_put_private_tenure_fields(buffer, node, by);
         control_put_record_end(buffer);
 }
 
-void records_put_public_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how, const char *by) {
+void records_put_public_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how) {
         records_put_public_fields(buffer, node);
         control_put_u64(buffer, CONTROL_TAG_UNTIL, node->until_usec);
         control_put_string(buffer, CONTROL_TAG_HOW, how);
+}
+
+void records_put_private_tenure_fields(ControlBuffer *buffer, const Node *node, const char *by) {
         if (by)
                 control_put_string(buffer, CONTROL_TAG_BY, by);
+        records_put_private_fields(buffer, node);
 }
 
 void records_put_refused(ControlBuffer *buffer, const Refused *refused) {

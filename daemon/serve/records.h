@@ -16,6 +16,8 @@ typedef enum RecordsForm {
 
 /* One CONTROL_NODE_RECORD with all that is known. */
 void records_put_node(ControlBuffer *buffer, const Node *node);
+/* One for that reader, with the revision of the registry if it is not 0. */
+void records_put_node_as(ControlBuffer *buffer, const Node *node, RecordsForm form, uint64_t revision);
 /* The fields of a node between _begin and _end of whatever record: those that all may read, and those that only this
  * machine is told. With the latter last, a record can be made public by its length. */
 void records_put_public_fields(ControlBuffer *buffer, const Node *node);
@@ -26,8 +28,9 @@ void records_put_node_fields(ControlBuffer *buffer, const Node *node);
 /* A registration that has ended, as a record of `kind` (CONTROL_TENURE_RECORD, CONTROL_GONE_RECORD). `by` may be
  * NULL. */
 void records_put_tenure(ControlBuffer *buffer, ControlKind kind, const Node *node, const char *how, const char *by);
-/* Those of its fields that all may read, between _begin and _end of whatever record; its private ones are the node's. */
-void records_put_public_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how, const char *by);
+/* Its fields between _begin and _end of whatever record, as of a node; who ended it is a user of this machine. */
+void records_put_public_tenure_fields(ControlBuffer *buffer, const Node *node, const char *how);
+void records_put_private_tenure_fields(ControlBuffer *buffer, const Node *node, const char *by);
 /* A CONTROL_ENTRY_RECORD; `userdata` is a ControlBuffer. A StaticsTell. */
 void records_put_entry(void *userdata, const Entry *entry, StaticsState state, const char *reason);
 void records_put_refused(ControlBuffer *buffer, const Refused *refused);

@@ -92,23 +92,17 @@ static size_t put_change(ControlBuffer *buffer, ControlKind kind, const LedgerNe
 
         control_put_record_begin(buffer, kind);
         if (kind == CONTROL_GONE_RECORD)
-                records_put_public_tenure_fields(buffer, news->node, node_end_to_string(news->end), news->by);
+                records_put_public_tenure_fields(buffer, news->node, node_end_to_string(news->end));
         else
                 records_put_public_fields(buffer, news->node);
         control_put_u64(buffer, CONTROL_TAG_REVISION, news->revision);
         n_public = buffer->n_data - begin;
-        records_put_private_fields(buffer, news->node);
+        if (kind == CONTROL_GONE_RECORD)
+                records_put_private_tenure_fields(buffer, news->node, news->by);
+        else
+                records_put_private_fields(buffer, news->node);
         control_put_record_end(buffer);
         return n_public;
-}
-
-static void put_node(ControlBuffer *buffer, const Node *node, RecordsForm form, uint64_t revision) {
-        control_put_record_begin(buffer, CONTROL_NODE_RECORD);
-        records_put_public_fields(buffer, node);
-        control_put_u64(buffer, CONTROL_TAG_REVISION, revision);
-        if (form == RECORDS_FULL)
-                records_put_private_fields(buffer, node);
-        control_put_record_end(buffer);
 }
 
 /* The buffer that all use in turn, empty. */
@@ -147,9 +141,9 @@ static Blob *watch_encode(Watch *watch, const Filter *filter, RecordsForm form) 
         FilterWalk walk = filter_walk(filter, watch->registry);
         Node *node;
 
-        put_mark(&buffer, CONTROL_EPOCH_RECORD, watch->epoch, revision);
+        watch_put_epoch(watch, &buffer);
         while ((node = filter_walk_next(&walk)))
-                put_node(&buffer, node, form, revision);
+                records_put_node_as(&buffer, node, form, revision);
         put_synced(&buffer, revision);
         return buffer.error < 0 ? NULL : blob_new(buffer.data, buffer.n_data);
 }
@@ -669,4 +663,8 @@ size_t watch_n(const Watch *watch) {
 
 uint64_t watch_epoch(const Watch *watch) {
         return watch->epoch;
+}
+
+void watch_put_epoch(const Watch *watch, ControlBuffer *buffer) {
+        put_mark(buffer, CONTROL_EPOCH_RECORD, watch->epoch, registry_revision(watch->registry));
 }

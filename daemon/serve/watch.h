@@ -41,5 +41,8 @@ void watch_review(Watch *watch, bool (*may_watch)(void *userdata, Conn *conn), v
 
 /* Somebody is told of a revision, and may go on from there: changes are remembered from now on. */
 void watch_remember(Watch *watch);
+/* How many watch. */
 size_t watch_n(const Watch *watch);
 uint64_t watch_epoch(const Watch *watch);
+/* The CONTROL_EPOCH_RECORD of this moment. */
+void watch_put_epoch(const Watch *watch, ControlBuffer *buffer);

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.helpers import allow_descriptors, closing_all, is_sanitized, unregister
+from daemon.helpers import allow_descriptors, closing_all, is_sanitized, needs_root, unregister
 from lib.control_client import BrokenOff, ControlClient, ControlError, Record, get_fields
 from lib.daemon import Daemon
 from lib.epmd_client import Alive2Reply, HIDDEN, alive2, frame, receive_all, receive_exactly
@@ -198,6 +198,17 @@ def test_over_tcp_users_processes_and_cookies_are_not_told(daemon):
     for full, public in zip(*told):
         assert set(full.fields) - set(public.fields) == {"UID", "LISTENER"}
         assert {name: full[name] for name in public.fields} == public.fields
+
+
+@needs_root
+def test_over_tcp_it_is_not_told_who_ended_it(daemon):
+    with daemon.client.register("a", listen=True), closing_all() as watchers:
+        watchers += [ControlClient(address).watch().sync() for address in (daemon.control, ("127.0.0.1", daemon.port))]
+        ControlClient(daemon.control).request("RELEASE", NAME="a")
+        full, public = [watch.wait(lambda: watch.gone).gone["a", "*"] for watch in watchers]
+    assert full["BY"] == "uid 0"
+    assert set(full.fields) - set(public.fields) == {"UID", "LISTENER", "BY"}
+    assert {name: full[name] for name in public.fields} == public.fields
 
 
 def test_find_is_what_names_says_also_with_many_nodes(daemon, desk):
