@@ -473,10 +473,14 @@ void statics_tell_one(Statics *statics, const Entry *entry, StaticsTell tell, vo
 }
 
 void statics_tell_name(Statics *statics, const char *name, size_t n_name, StaticsTell tell, void *userdata) {
-        _cleanup_(view_done) View view = statics_view(statics);
-        const Static *one;
+        size_t i = statics_seek(statics, name, n_name, &ADDRESS_ANY);
+        const Static *one = statics_get(statics, i, name, n_name);
+        _cleanup_(view_done) View view = { .error = 0 };
 
-        for (size_t i = statics_seek(statics, name, n_name, &ADDRESS_ANY); (one = statics_get(statics, i, name, n_name)); i++)
+        /* Most names have no entry: for them the kernel is not asked for all that listens. */
+        if (one)
+                view = statics_view(statics);
+        for (; one; one = statics_get(statics, ++i, name, n_name))
                 statics_tell(statics, &view, one, tell, userdata);
 }
 
