@@ -947,6 +947,75 @@ START_TEST(test_a_16_bit_creation_differs_from_the_previous_one_across_a_restart
 }
 END_TEST
 
+/* An entry's node has not registered: it has no creation of its own, and its name's last one is not forgotten for it. */
+START_TEST(test_a_16_bit_creation_differs_also_where_the_name_was_an_entrys_meanwhile) {
+        static const char *const scopes[] = { "127.0.0.1", "127.0.0.2" };
+        Registry *registry = make_registry(10, 10);
+        unsigned seed = 61;
+        uint32_t last = 0;
+
+        for (unsigned i = 0; i < 300; i++) {
+                Node *nodes[ELEMENTS(scopes)];
+                uint32_t creation;
+
+                for (size_t k = 0; k < ELEMENTS(scopes); k++) {
+                        Event event = static_event("old", scopes[k], 10 + k);
+
+                        nodes[k] = must_register(registry, &event);
+                }
+                if (i % 3 > 0)
+                        for (size_t k = 0; k < ELEMENTS(scopes); k++)
+                                tell(registry, EVENT_LISTENER_GONE, nodes[(i + k) % ELEMENTS(scopes)]);
+                else
+                        tell(registry, EVENT_LISTENER_GONE, nodes[1]);
+                for (int n = rand_r(&seed) % 4; n > 0; n--)
+                        come_and_go(registry, "other", 5);
+                if (i % 3 == 0) {
+                        /* It registers by itself, with its entry's listener. */
+                        Event event = newcomer_at("old", "127.0.0.1", 10);
+                        Node *node;
+
+                        event.info.highest_version = 5;
+                        node = must_register(registry, &event);
+                        creation = node->creation;
+                        tell(registry, EVENT_CONNECTION_ENDED, node);
+                } else
+                        creation = come_and_go(registry, "old", 5);
+                must(creation >= 1);
+                must(creation <= 3);
+                must(creation != last);
+                last = creation;
+        }
+        registry_free(registry);
+}
+END_TEST
+
+/* The row of an entry's node takes the place of what the name was before, or ends in it. */
+START_TEST(test_a_static_row_keeps_the_last_creation_of_its_name) {
+        for (int is_over = 0; is_over < 2; is_over++)
+                for (uint32_t next = 4; next < 10; next++) {
+                        Registry *registry = make_registry(10, 10);
+                        Node *row = former_node("old", 0, 2);
+
+                        registry_advance_creation(registry, next);
+                        restore_former(registry, "old", 2);
+                        row->facts.origin = NODE_ORIGIN_STATIC;
+                        if (is_over) {
+                                row->until_usec = 99;
+                                ck_assert_int_eq(registry_restore_former(registry, &row), 0);
+                        } else {
+                                Node *node = row;
+
+                                restore(registry, row);
+                                tell(registry, EVENT_LISTENER_GONE, node);
+                        }
+                        ck_assert_uint_eq(registry_find_former(registry, "old", 3)->creation, 0);
+                        ck_assert_uint_ne(come_and_go(registry, "old", 5), 2);
+                        registry_free(registry);
+                }
+}
+END_TEST
+
 START_TEST(test_a_16_bit_creation_differs_from_that_of_the_holder_it_replaces) {
         for (uint32_t previous = 1; previous <= 3; previous++)
                 for (uint32_t next = 4; next < 10; next++) {
@@ -1983,6 +2052,8 @@ static void add_creations(Suite *suite) {
         tcase_add_test(tcase, test_advancing_gives_up_what_was_reserved_below);
         tcase_add_loop_test(tcase, test_a_16_bit_creation_is_1_to_3_and_not_the_previous_one_of_its_name, 0, 4);
         tcase_add_test(tcase, test_a_16_bit_creation_differs_from_the_previous_one_across_a_restart);
+        tcase_add_test(tcase, test_a_16_bit_creation_differs_also_where_the_name_was_an_entrys_meanwhile);
+        tcase_add_test(tcase, test_a_static_row_keeps_the_last_creation_of_its_name);
         tcase_add_test(tcase, test_a_16_bit_creation_differs_from_that_of_the_holder_it_replaces);
         tcase_add_test(tcase, test_the_width_of_a_creation_is_decided_by_the_highest_version_alone);
         suite_add_tcase(suite, tcase);

@@ -224,6 +224,31 @@ START_TEST(test_formers_are_the_last_holders_of_names_that_nobody_has_now) {
 }
 END_TEST
 
+/* P5: an entry's node is the last of its name, and tells what the last that registered was given. */
+START_TEST(test_an_entrys_node_does_not_hide_the_last_creation_of_its_name) {
+        _cleanup_(database_freep) Database *database = open_default();
+        _cleanup_(node_freep) Node *there = new_node("there", 50);
+        DatabaseContent content;
+
+        there->creation = 0;
+        there->facts.origin = NODE_ORIGIN_STATIC;
+        add_tenure(database, "went", 1, NODE_TYPE_NORMAL, 3, NOW);
+        add_tenure(database, "went", 2, NODE_TYPE_NORMAL, 2, NOW);
+        add_tenure(database, "went", 3, NODE_TYPE_NORMAL, 0, NOW);
+        add_tenure(database, "there", 4, NODE_TYPE_NORMAL, 1, NOW);
+        write_group(database, put(there));
+        content = load(database);
+        ck_assert_uint_eq(content.n_formers, 2);
+        ck_assert_str_eq(content.formers[0]->info.name, "went");
+        ck_assert_uint_eq(content.formers[0]->creation, 0);
+        ck_assert_uint_eq(content.formers[0]->creation_before, 2);
+        ck_assert_str_eq(content.formers[1]->info.name, "there");
+        ck_assert_uint_eq(content.formers[1]->creation, 1);
+        ck_assert_uint_eq(content.formers[1]->creation_before, 0);
+        database_content_done(&content);
+}
+END_TEST
+
 START_TEST(test_formers_are_bounded_the_newest_kept_but_16_bit_ones_first) {
         _cleanup_(database_freep) Database *database = open_default();
         DatabaseContent content;
@@ -560,6 +585,7 @@ Suite *suite(void) {
         tcase_add_loop_test(tcase, test_the_last_16_bit_creation_of_a_name_outlives_every_bound, 0, 5);
         tcase_add_test(tcase, test_what_is_spared_is_bounded_too);
         tcase_add_test(tcase, test_formers_are_the_last_holders_of_names_that_nobody_has_now);
+        tcase_add_test(tcase, test_an_entrys_node_does_not_hide_the_last_creation_of_its_name);
         tcase_add_test(tcase, test_formers_are_bounded_the_newest_kept_but_16_bit_ones_first);
         tcase_add_loop_test(tcase, test_every_end_is_explained_in_the_history, 0, _NODE_END_N);
         tcase_add_test(tcase, test_no_statement_on_history_reads_more_than_it_must);

@@ -91,6 +91,7 @@ typedef struct Node {
         NodeSource state_source;
         uint64_t state_since_usec; /* CLOCK_REALTIME */
         uint32_t creation;         /* 0: of one that has not registered, it is not known */
+        uint32_t creation_before;  /* of such a one: what was given to its name last (P5); 0: not known */
         uint64_t since_usec;       /* CLOCK_REALTIME of the registration; a return does not change it */
         uint64_t await_until_usec; /* CLOCK_MONOTONIC; if awaited; USEC_INFINITE: until its
                                     * listener closes */

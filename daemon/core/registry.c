@@ -216,6 +216,10 @@ static Node *index_first_of_name(const Index *index, const char *name, size_t n_
         return node;
 }
 
+static uint32_t node_last_creation(const Node *node) {
+        return node->creation != 0 ? node->creation : node->creation_before;
+}
+
 /* What the newcomer is given: the next number, or for an old asker 1..3, not what the name had last. */
 static uint32_t registry_choose_creation(const Registry *registry, const NodeInfo *info) {
         const Node *former;
@@ -223,7 +227,7 @@ static uint32_t registry_choose_creation(const Registry *registry, const NodeInf
         if (info->highest_version >= NODE_VERSION_CREATION_32)
                 return registry->next_creation;
         former = index_first_of_name(&registry->formers_by_name, info->name, info->n_name);
-        return creation_small(registry->next_creation, former ? former->creation : 0);
+        return creation_small(registry->next_creation, former ? node_last_creation(former) : 0);
 }
 
 /* --- who is in the way ------------------------------------------------------------------------ */
@@ -758,11 +762,16 @@ static void registry_forget_former(Registry *registry, Node *former) {
         node_free(former);
 }
 
-static void registry_forget_formers_of(Registry *registry, const NodeInfo *info) {
+/* The node takes their place. P5: where it has no creation of its own, it keeps theirs in mind. */
+static void registry_forget_formers_of(Registry *registry, Node *node) {
+        const NodeInfo *info = &node->info;
         Node *former;
 
-        while ((former = index_first_of_name(&registry->formers_by_name, info->name, info->n_name)))
+        while ((former = index_first_of_name(&registry->formers_by_name, info->name, info->n_name))) {
+                if (node_last_creation(node) == 0)
+                        node->creation_before = node_last_creation(former);
                 registry_forget_former(registry, former);
+        }
 }
 
 /* The oldest goes first, but those that were given 1..3 last: they are what P5 needs to know. */
@@ -771,7 +780,7 @@ static void registry_shed_formers(Registry *registry) {
 
         if (registry->formers.n_nodes <= REGISTRY_FORMERS_MAX)
                 return;
-        while (former->newer && former->creation > 0 && former->creation <= CREATION_SMALL_MAX)
+        while (former->newer && node_last_creation(former) > 0 && node_last_creation(former) <= CREATION_SMALL_MAX)
                 former = former->newer;
         /* All others are small ones: the newest, which has just come, is not the one to go. */
         if (!former->newer)
@@ -780,7 +789,7 @@ static void registry_shed_formers(Registry *registry) {
 }
 
 static void registry_add_former(Registry *registry, Node *node) {
-        registry_forget_formers_of(registry, &node->info);
+        registry_forget_formers_of(registry, node);
         index_insert(&registry->formers_by_name,
                      index_seek_name(&registry->formers_by_name, node->info.name,
                                      node->info.n_name, &node->scope),
@@ -791,7 +800,7 @@ static void registry_add_former(Registry *registry, Node *node) {
 
 static void registry_apply_register(Registry *registry, Node *node) {
         if (!node_is_elsewhere(node))
-                registry_forget_formers_of(registry, &node->info);
+                registry_forget_formers_of(registry, node);
         registry_insert(registry, node);
         registry->next_serial = node->serial + 1;
         if (!node_is_static(node))
@@ -886,7 +895,7 @@ int registry_restore(Registry *registry, Node **node) {
         if (r < 0)
                 return r;
         restored->is_helper = !node_is_static(restored) && registry_is_helper(registry, &restored->info);
-        registry_forget_formers_of(registry, &restored->info);
+        registry_forget_formers_of(registry, restored);
         registry_insert(registry, TAKE_PTR(*node));
         registry->next_serial = max_u64(registry->next_serial, restored->serial + 1);
         registry->revision++;
@@ -895,9 +904,10 @@ int registry_restore(Registry *registry, Node **node) {
 
 int registry_restore_former(Registry *registry, Node **node) {
         const NodeInfo *info = &(*node)->info;
+        const Node *former = index_first_of_name(&registry->formers_by_name, info->name, info->n_name);
 
         if (index_first_of_name(&registry->by_name, info->name, info->n_name) ||
-            index_first_of_name(&registry->formers_by_name, info->name, info->n_name))
+            (former && former->until_usec >= (*node)->until_usec))
                 return -EEXIST;
         registry_add_former(registry, TAKE_PTR(*node));
         return 0;

@@ -176,7 +176,7 @@ Address registry_scope_of(const NodeListener *listener);
  * success only. */
 int registry_restore(Registry *registry, Node **node);
 /* Takes over a node of the past. Oldest first; beyond REGISTRY_FORMERS_MAX the oldest is freed. 0; -EEXIST:
- * the name is registered, or known; -ENOMEM. Takes `*node` on success only. */
+ * the name is registered, or known of one that ended no earlier; -ENOMEM. Takes `*node` on success only. */
 int registry_restore_former(Registry *registry, Node **node);
 /* Lets creations begin at `first` (raised to CREATION_MIN) if they are not beyond it. */
 void registry_advance_creation(Registry *registry, uint32_t first);

@@ -115,13 +115,16 @@ int tenures_trim(Rows *rows, uint64_t oldest_usec, int64_t n_rows, int64_t max, 
 
 /* --- reading -------------------------------------------------------------------------------------- */
 
-/* The last tenure of each name that nobody has now. The newest come first, but those with a 16-bit creation
- * before all others, which is what they are remembered for. */
+/* The last tenure of each name that nobody has registered now. The newest come first, but those with a 16-bit creation
+ * before all others, which is what they are remembered for. Who never registered has none: then it is the name's last. */
 #define SELECT_FORMERS(columns, by)                                                                \
-        "SELECT " columns ", until_usec, how, " by " FROM tenures WHERE id IN ("                           \
+        "SELECT " columns ", until_usec, how, " by ", iif(creation > 0, NULL, "                    \
+        "  (SELECT given.creation FROM tenures AS given WHERE given.name = tenures.name AND given.creation > 0 " \
+        "   ORDER BY given.id DESC LIMIT 1)) FROM tenures WHERE id IN ("                           \
         "  SELECT tenures.id FROM (SELECT max(id) AS id FROM tenures GROUP BY name) AS last"       \
         "  JOIN tenures USING (id)"                                                                \
-        "  WHERE NOT EXISTS (SELECT 1 FROM registrations WHERE registrations.name = tenures.name)" \
+        "  WHERE NOT EXISTS (SELECT 1 FROM registrations WHERE registrations.name = tenures.name"  \
+        "                    AND registrations.creation > 0)"                                      \
         "  ORDER BY tenures.creation BETWEEN 1 AND 3 DESC, tenures.id DESC"                        \
         "  LIMIT " ROWS_TO_STRING(REGISTRY_FORMERS_MAX) ") ORDER BY id"
 
@@ -141,6 +144,15 @@ static int read_tenure(sqlite3_stmt *row, Node **ret) {
         return SQLITE_OK;
 }
 
+static int read_former(sqlite3_stmt *row, Node **ret) {
+        int rc = read_tenure(row, ret);
+        uint64_t creation;
+
+        if (rc == SQLITE_OK && *ret && columns_number(row, COLUMNS_NODE_N + 3, UINT32_MAX, &creation))
+                (*ret)->creation_before = (uint32_t)creation;
+        return rc;
+}
+
 int tenures_load_formers(sqlite3 *handle, uint32_t version, DatabaseContent *content) {
         static const char *const queries[] = {
                 SELECT_FORMERS(COLUMNS_NODE_1("NULL"), "NULL"),
@@ -149,7 +161,7 @@ int tenures_load_formers(sqlite3 *handle, uint32_t version, DatabaseContent *con
         };
         const char *query = queries[version < ELEMENTS(queries) ? version - 1 : ELEMENTS(queries) - 1];
 
-        return rows_load(handle, query, read_tenure, content, &content->formers, &content->n_formers);
+        return rows_load(handle, query, read_former, content, &content->formers, &content->n_formers);
 }
 
 /* --- asking --------------------------------------------------------------------------------------- */

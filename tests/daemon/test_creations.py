@@ -3,12 +3,14 @@
 that comes back to its own row gets its own creation again."""
 
 import contextlib
+import socket
 import time
 
 import pytest
 
 from daemon.helpers import closing_all, database, query, unregister
-from lib.daemon import Daemon, NotReady
+from lib.control_client import ControlClient
+from lib.daemon import Daemon, NotReady, free_port
 from lib.process import wait_for
 
 
@@ -220,3 +222,33 @@ def test_reservation_does_not_stand_still_while_the_disk_does(daemon):
         given = creations_of(memory, 1500)
         assert given == list(range(given[0], given[0] + 1500))
         wait_for(lambda: memory.client.names() == [], "end")
+
+
+@pytest.mark.parametrize("end_it", [None, stop, kill], ids=["stays", "stop", "kill"])
+@pytest.mark.parametrize("is_there", [False, True], ids=["went", "there"])
+def test_a_16_bit_one_differs_also_where_the_name_was_an_entrys_meanwhile(end_it, is_there):
+    """Who is there by a static entry has not registered, and has no creation."""
+    with Daemon() as daemon, contextlib.ExitStack() as stack:
+        control = ControlClient(daemon.control)
+        for turn in range(4):
+            with daemon.client.register("old", highest=5) as node:
+                before = node.creation
+            wait_for(lambda: not daemon.client.port_please("old"), "its end")
+            port = free_port()
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            control.request("ADD", NAME="old", PORT=port)
+            assert daemon.client.port_please("old").port == port
+            if not is_there:
+                listener.close()
+                wait_for(lambda: not daemon.client.port_please("old"), "the end of its listener")
+            if end_it:
+                end_it(daemon)
+                daemon.start()
+            listener.close()
+            control.request("REMOVE", NAME="old")
+            # With these, the next number alone would lead to the same of three, sooner or later.
+            for other in range(turn):
+                unregister(daemon.client.register(f"other-{other}", highest=5))
+            with daemon.client.register("old", highest=5) as node:
+                assert node.creation != before
+            wait_for(lambda: not daemon.client.port_please("old"), "its end")
