@@ -27,6 +27,12 @@ START_TEST(test_history_is_bounded_per_name) {
         }
         ck_assert_answer(path, "SELECT group_concat(serial) FROM tenures WHERE name = 'a'", "8,9,10");
         ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM tenures"), 6);
+        /* P5: an entry's node that comes and goes does not crowd out what its name was given last. */
+        add_tenure(database, "c", 200, NODE_TYPE_NORMAL, 1, NOW);
+        add_tenure(database, "c", 201, NODE_TYPE_NORMAL, 2, NOW);
+        for (uint64_t i = 202; i <= 210; i++)
+                add_tenure(database, "c", i, NODE_TYPE_NORMAL, 0, NOW);
+        ck_assert_answer(path, "SELECT group_concat(serial) FROM tenures WHERE name = 'c'", "201,208,209,210");
 }
 END_TEST
 

@@ -60,7 +60,8 @@ static const char *const statement_texts[_ROWS_N] = {
                             "(" COLUMNS_NODE_PARAMETERS ", ?19, ?20, ?21)",
         [ROWS_TRIM_NAME] =
                 "DELETE FROM tenures WHERE name = ?1 AND id <= "
-                "(SELECT id FROM tenures WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                "(SELECT id FROM tenures WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2) "
+                "AND id IS NOT (SELECT max(id) FROM tenures WHERE name = ?1 AND creation < 4 AND creation > 0)",
         [ROWS_TRIM_DAYS] =
                 "DELETE FROM tenures WHERE id IN (SELECT id FROM tenures "
                 "WHERE until_usec < ?2 AND id NOT IN " SPARED " ORDER BY until_usec LIMIT ?1)",
