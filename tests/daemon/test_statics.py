@@ -237,6 +237,19 @@ def reload(daemon):
     wait_for(lambda: daemon.log().count("The configuration ") > before, "a word on the configuration")
 
 
+def test_the_example_says_what_it_means_to(directory):
+    example = (SOURCE / "units" / "examples" / "nodes.d-shop.conf").read_text()
+    main, nodes = directory / "rollcall.conf", directory / "nodes.d"
+    nodes.mkdir()
+    main.write_text("")
+    # With what it proposes, too.
+    (nodes / "shop.conf").write_text(re.sub(r"^#(?=\S)", "", example, flags=re.M))
+    with Daemon("--config", main) as daemon:
+        assert status(daemon)["degraded"] == []
+        found = {key: (entry["port"], entry["host"], entry["state"]) for key, entry in entries(daemon).items()}
+        assert found == {("shop", "*"): (9100, "shop.example.org", "down"), ("shop", "192.0.2.7"): (9100, "shop2.example.org", "elsewhere")}
+
+
 def test_files_are_read_at_reload_and_a_bad_one_keeps_the_last_good_ones(directory):
     main, nodes = directory / "rollcall.conf", directory / "nodes.d"
     nodes.mkdir()

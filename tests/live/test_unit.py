@@ -161,7 +161,7 @@ def test_the_control_socket_stays_when_the_daemon_stops(machine):
 # --- drop-ins ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.d-*.conf")))
+@pytest.mark.parametrize("example", sorted(path.name for suffix in ("service", "socket") for path in EXAMPLES.glob(f"*.{suffix}.d-*.conf")))
 def test_example_drop_ins_are_installed_and_valid(machine, example):
     unit, name = re.fullmatch(r"(.*)\.d-(.*)\.conf", example).groups()
     machine.drop_in(unit, name, (EXAMPLES / example).read_text())
