@@ -542,6 +542,124 @@ START_TEST(test_a_stream_that_rests_is_told_so_again_and_again) {
 }
 END_TEST
 
+#define N_STREAMS 200
+
+/* As many streams, all idle. */
+static void begin_many(Bench *bench, int fds[static N_STREAMS], Conn *conns[static N_STREAMS]) {
+        for (size_t i = 0; i < N_STREAMS; i++) {
+                fds[i] = client(bench, "stream");
+                conns[i] = bench->conn;
+        }
+        bench->blob = numbered_blob(10);
+}
+
+START_TEST(test_many_streams_are_sent_some_in_each_turn_of_the_loop) {
+        Bench *bench = patient_bench();
+        unsigned n_idle = 0, n_turns = 0;
+        int fds[N_STREAMS], other;
+        Conn *conns[N_STREAMS];
+
+        begin_many(bench, fds, conns);
+        for (size_t i = 0; i < N_STREAMS; i++)
+                send_blob(bench, conns[i]);
+        other = silent_client(bench);
+        bench->n_to_send = 1; /* and that one has his second turn after all others */
+        for (; bench->n_idle < N_STREAMS + 1; n_turns++) {
+                ck_assert_int_gt(sd_event_run(bench->event, 0), 0);
+                ck_assert_uint_le(bench->n_idle - n_idle, N_STREAMS / 2);
+                n_idle = bench->n_idle;
+                if (n_turns == 0)
+                        say_request(other, "hold", 4);
+                if (n_turns == 3)
+                        ck_assert_uint_eq(bench->n_body, 4); /* nobody waits for the end of it */
+        }
+        ck_assert_uint_gt(n_turns, 3);
+        ck_assert_uint_eq(turn(bench->event), 0);
+        for (size_t i = 0; i < N_STREAMS; i++) {
+                Heard heard = { 0 };
+
+                ck_assert_uint_eq(hear_some(fds[i], &heard, SIZE_MAX), i == 0 ? 20 : 10);
+                heard_done(&heard);
+                close(fds[i]);
+        }
+        close(other);
+        bench_free(bench);
+}
+END_TEST
+
+/* First, in the middle, last: the others get what is theirs. */
+START_TEST(test_a_stream_that_waits_for_its_turn_may_be_closed_or_cut_off) {
+        static const size_t places[] = { 0, N_STREAMS / 2, N_STREAMS - 1 };
+        Bench *bench = patient_bench();
+        int fds[N_STREAMS];
+        Conn *conns[N_STREAMS];
+
+        begin_many(bench, fds, conns);
+        for (size_t i = 0; i < N_STREAMS; i++)
+                send_blob(bench, conns[i]);
+        for (size_t i = 0; i < ELEMENTS(places); i++) {
+                ck_assert_uint_eq(conn_stream_n_sent(conns[places[i]]), 0);
+                if (_i == 0)
+                        conn_finish(conns[places[i]]);
+                else
+                        conn_stream_cut(conns[places[i]], 0, LAST_WORDS, strlen(LAST_WORDS));
+        }
+        for (size_t i = 0, k = 0; i < N_STREAMS; i++) {
+                if (k < ELEMENTS(places) && i == places[k]) {
+                        k++;
+                        expect_then_end(bench->event, fds[i], LAST_WORDS, _i == 0 ? 0 : strlen(LAST_WORDS));
+                        continue;
+                }
+                expect(bench->event, fds[i], bench->blob->data, 10);
+        }
+        ck_assert_uint_eq(bench->n_idle, N_STREAMS - ELEMENTS(places));
+        ck_assert_uint_eq(bench->blob->n_refs, 1);
+        bench_free(bench); /* closes all others; their clients' ends are the test process's */
+}
+END_TEST
+
+/* The client's end is seen first, and then there is nothing to be sent. */
+START_TEST(test_a_stream_that_waits_for_its_turn_may_be_left) {
+        Bench *bench = patient_bench();
+        int fds[N_STREAMS];
+        Conn *conns[N_STREAMS];
+
+        begin_many(bench, fds, conns);
+        for (size_t i = 0; i < N_STREAMS; i++)
+                send_blob(bench, conns[i]);
+        close(fds[N_STREAMS - 1]);
+        turn(bench->event);
+        ck_assert_uint_eq(bench->n_left, 1);
+        ck_assert_uint_eq(bench->n_idle, N_STREAMS - 1);
+        ck_assert_uint_eq(bench->blob->n_refs, 1);
+        for (size_t i = 0; i < N_STREAMS - 1; i++)
+                close(fds[i]);
+        bench_free(bench);
+}
+END_TEST
+
+/* Its rest may be over by the time its turn comes; that is not slowness. */
+START_TEST(test_a_stream_that_waits_for_its_turn_does_not_rest) {
+        Bench *bench = patient_bench();
+        int fd;
+
+        bench->rest_usec = 20 * USEC_PER_MSEC;
+        fd = client(bench, "stream");
+        bench->blob = numbered_blob(10);
+        bench->n_to_send = 1;
+        send_blob(bench, bench->conn);
+        ck_assert(RUN_UNTIL(bench->event, bench->n_rested == 1, LONG_USEC)); /* its timer is armed again */
+        send_blob(bench, bench->conn);
+        /* longer than the timer's accuracy, without a turn of the loop: both would be ready */
+        usleep(1200 * USEC_PER_MSEC);
+        turn(bench->event);
+        ck_assert_uint_eq(bench->n_idle, 3);
+        ck_assert_uint_eq(bench->n_slow + bench->counters.n_timed_out, 0);
+        close(fd);
+        bench_free(bench);
+}
+END_TEST
+
 /* One whose machine is gone without a word. */
 START_TEST(test_over_tcp_the_kernel_looks_after_a_stream) {
         Bench *bench = patient_bench();
@@ -774,6 +892,10 @@ static void add_streams(Suite *suite) {
         tcase_add_test(tcase, test_a_stream_that_takes_nothing_is_slow_after_ten_times_the_timeout);
         tcase_add_test(tcase, test_an_idle_stream_may_be_cut_off_too);
         tcase_add_test(tcase, test_a_stream_that_rests_is_told_so_again_and_again);
+        tcase_add_test(tcase, test_many_streams_are_sent_some_in_each_turn_of_the_loop);
+        tcase_add_loop_test(tcase, test_a_stream_that_waits_for_its_turn_may_be_closed_or_cut_off, 0, 2);
+        tcase_add_test(tcase, test_a_stream_that_waits_for_its_turn_may_be_left);
+        tcase_add_test(tcase, test_a_stream_that_waits_for_its_turn_does_not_rest);
         tcase_add_test(tcase, test_over_tcp_the_kernel_looks_after_a_stream);
         tcase_add_test(tcase, test_a_stream_that_takes_a_little_lives_on);
         tcase_add_test(tcase, test_an_idle_stream_has_no_timeout);

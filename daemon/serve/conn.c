@@ -25,8 +25,6 @@
 #include "log.h"
 #include "serve/conn_private.h"
 
-/* Connections served in one turn of the loop. */
-#define SERVE_BATCH 64
 /* Timeouts may come this much late (never early): timers that are close together fire together. */
 #define TIMER_ACCURACY_USEC (1 * USEC_PER_SEC)
 
@@ -172,6 +170,7 @@ static void conn_close(Conn *conn) {
         /* Out of epoll before it is closed: a descriptor that somebody else holds too (an fd store) would
          * go on waking us. */
         conn_unwatch(conn);
+        conn_stream_unqueue(conn);
         conn->timer = sd_event_source_disable_unref(conn->timer);
         close_fdp(&conn->fd);
         conn->fd = -1;
@@ -199,6 +198,7 @@ int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const Co
         if (!conns)
                 return -ENOMEM;
         conns->event = event;
+        conns->outgoing_fd = -1;
         conns->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
         if (conns->epoll_fd < 0)
                 return -errno;
@@ -212,6 +212,9 @@ int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const Co
         if (r < 0)
                 return r;
         r = sd_event_source_set_enabled(conns->reaper, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        r = conn_streams_init(conns);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(conns);
@@ -236,6 +239,7 @@ Conns *conns_free(Conns *conns) {
         conns_reap(conns);
         sd_event_source_disable_unref(conns->reaper);
         sd_event_source_disable_unref(conns->io);
+        close_fdp(&conns->outgoing_fd);
         close_fdp(&conns->epoll_fd);
         free(conns);
         return NULL;
@@ -351,7 +355,10 @@ static int conns_on_io(sd_event_source *source, int fd, uint32_t events, void *u
         (void)events;
         conns_enter(conns);
         for (int i = 0; i < n; i++)
-                conn_on_ready(ready[i].data.ptr, ready[i].events);
+                if (ready[i].data.ptr)
+                        conn_on_ready(ready[i].data.ptr, ready[i].events);
+                else
+                        conns_on_outgoing(conns);
         conns_leave(conns);
         return 0;
 }

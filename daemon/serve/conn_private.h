@@ -5,6 +5,9 @@
 #include "core/wire.h"
 #include "serve/conn.h"
 
+/* Connections served in one turn of the loop. */
+#define SERVE_BATCH 64
+
 typedef enum ConnState {
         CONN_READING,
         CONN_DELAYED, /* --delay-write: the answer is ready */
@@ -32,6 +35,8 @@ struct Conns {
         ConnList held, streaming, registered;
         ConnList finished;
         sd_event_source *reaper;
+        Conn *outgoing_first, *outgoing_last; /* streams with something that the loop is to send */
+        int outgoing_fd;                      /* an eventfd in epoll_fd, readable while there are any */
         unsigned depth; /* callbacks of ours on the stack */
         size_t n_conns; /* without the finished ones */
         uint8_t scratch[WIRE_FRAME_MAX + 1];
@@ -54,6 +59,9 @@ struct Conn {
         size_t n_blob_sent;
         uint8_t head[CONN_HEAD_MAX];
         uint8_t n_head, n_head_sent;
+
+        Conn *outgoing_next, *outgoing_previous; /* CONN_STREAMING */
+        bool is_outgoing;
 
         uint16_t n_in;
         uint16_t listener_port;
@@ -99,6 +107,12 @@ void conn_send_answer(Conn *conn);
 
 /* --- conn_stay.c --- */
 
+/* conns_free() closes conns->outgoing_fd. 0 or negative errno. */
+int conn_streams_init(Conns *conns);
+/* The loop's word that it is their turn. */
+void conns_on_outgoing(Conns *conns);
+/* For whoever closes it: there is nothing to be sent any more. */
+void conn_stream_unqueue(Conn *conn);
 /* The loop's word that something is ready, or that its time is up. */
 void conn_on_held_ready(Conn *conn);
 void conn_on_registered_ready(Conn *conn);

@@ -4,7 +4,8 @@
  * wait for. They have no timeout and are never shed, so that there is a bound on each kind elsewhere (P6).
  *
  * The trap: a stream's user sends from within its callbacks and may close the connection there, too. So nothing is
- * called from within conn_stream_send(): the loop sends, and tells when all is sent.
+ * called from within conn_stream_send(): the loop sends, in its next turns, so many a turn, and tells when all is
+ * sent. It asks epoll about those alone whose socket does not take all.
  */
 
 #include "serve/conn.h"
@@ -13,6 +14,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "serve/conn_private.h"
@@ -88,18 +90,67 @@ bool conn_stream_is_idle(const Conn *conn) {
         return !conn->blob;
 }
 
-void conn_stream_send(Conn *conn, Blob *blob) {
-        int r;
+/* The socket is to say when it takes more; that must not take too long. */
+static void conn_stream_wait(Conn *conn) {
+        int r = conn_watch(conn, EPOLLIN | EPOLLOUT);
 
-        assert(conn_stream_is_idle(conn));
-        conn->blob = blob;
-        conn->n_blob_sent = 0;
-        conn->active_usec = conns_now(conn->conns);
-        r = conn_watch(conn, EPOLLIN | EPOLLOUT);
         if (r >= 0)
                 r = conn_arm_timer(conn);
         if (r < 0)
                 shutdown(conn->fd, SHUT_RDWR); /* the loop sees its end and reports it */
+}
+
+/* Neither can fail for a counter that is 0 or 1. */
+static void conns_set_outgoing(Conns *conns, bool is_outgoing) {
+        eventfd_t n;
+
+        if (is_outgoing)
+                (void)eventfd_write(conns->outgoing_fd, 1);
+        else
+                (void)eventfd_read(conns->outgoing_fd, &n);
+}
+
+static void conn_stream_queue(Conn *conn) {
+        Conns *conns = conn->conns;
+
+        if (!conns->outgoing_first)
+                conns_set_outgoing(conns, true);
+        conn->outgoing_previous = conns->outgoing_last;
+        if (conns->outgoing_last)
+                conns->outgoing_last->outgoing_next = conn;
+        else
+                conns->outgoing_first = conn;
+        conns->outgoing_last = conn;
+        conn->is_outgoing = true;
+}
+
+void conn_stream_unqueue(Conn *conn) {
+        Conns *conns = conn->conns;
+
+        if (!conn->is_outgoing)
+                return;
+        if (conn->outgoing_previous)
+                conn->outgoing_previous->outgoing_next = conn->outgoing_next;
+        else
+                conns->outgoing_first = conn->outgoing_next;
+        if (conn->outgoing_next)
+                conn->outgoing_next->outgoing_previous = conn->outgoing_previous;
+        else
+                conns->outgoing_last = conn->outgoing_previous;
+        conn->outgoing_next = conn->outgoing_previous = NULL;
+        conn->is_outgoing = false;
+        if (!conns->outgoing_first)
+                conns_set_outgoing(conns, false);
+}
+
+void conn_stream_send(Conn *conn, Blob *blob) {
+        assert(conn_stream_is_idle(conn));
+        conn->blob = blob;
+        conn->n_blob_sent = 0;
+        conn->active_usec = conns_now(conn->conns);
+        if (conn->timer)
+                timer_stop(conn->timer); /* of its rest */
+        conn_stream_queue(conn);
 }
 
 static void conn_stream_end(Conn *conn) {
@@ -122,19 +173,34 @@ static void conn_stream_rest(Conn *conn) {
 static void conn_stream_continue(Conn *conn) {
         int r = conn_send(conn, 0);
 
+        conn_stream_unqueue(conn);
         if (r < 0) {
                 conn_stream_end(conn);
                 return;
         }
         if (r == 0) {
-                if (conn_arm_timer(conn) < 0)
-                        shutdown(conn->fd, SHUT_RDWR);
+                conn_stream_wait(conn);
                 return;
         }
         conn->blob = blob_unref(conn->blob);
         conn->stream.on_idle(conn->stream.userdata, conn);
         if (conn->state == CONN_STREAMING && conn_stream_is_idle(conn))
                 conn_stream_rest(conn);
+}
+
+/* Who sends from within his callback has his turn after all others (P6). */
+void conns_on_outgoing(Conns *conns) {
+        for (size_t i = 0; i < SERVE_BATCH && conns->outgoing_first; i++)
+                conn_stream_continue(conns->outgoing_first);
+}
+
+int conn_streams_init(Conns *conns) {
+        struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
+
+        conns->outgoing_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (conns->outgoing_fd < 0 || epoll_ctl(conns->epoll_fd, EPOLL_CTL_ADD, conns->outgoing_fd, &event) < 0)
+                return -errno;
+        return 0;
 }
 
 void conn_on_stream_ready(Conn *conn, uint32_t events) {

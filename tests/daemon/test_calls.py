@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.helpers import needs_root
+from lib.control_client import ControlClient
 from lib.daemon import Daemon
 from lib.netns import Namespace
 from lib.process import die_with_parent, wait_for
@@ -96,3 +97,19 @@ def test_where_the_address_matters_a_lookup_asks_for_it(daemon, directory):
         "a", port=one.port, listen=True, address="127.0.0.2"
     ):
         assert calls_of(daemon, directory, lambda: daemon.client.port_please("a")) == {**BARE, "getsockname": 1}
+
+
+def test_a_change_costs_a_call_for_each_watcher(daemon, directory):
+    control, n = ControlClient(daemon.control), 2 * 64
+    with contextlib.ExitStack() as stack:
+        watches = [stack.enter_context(control.watch()) for _ in range(n)]
+        for watch in watches:
+            watch.sync()
+        with counted(daemon, directory / "calls") as counts:
+            stack.enter_context(daemon.client.register("a"))
+            for watch in watches:
+                watch.wait(lambda: ("a", "*") in watch.nodes)
+        assert counts["sendmsg"] == n + 1  # one is the answer
+        assert counts["epoll_ctl"] == 1  # the node's connection
+        assert counts.get("timerfd_settime", 0) <= 2
+        assert counts["epoll_wait"] < n / 4
