@@ -17,17 +17,29 @@ static bool is_plain(uint8_t byte) {
                byte == '.' || byte == '_' || byte == '-';
 }
 
+/* Of each node that registers: printf() would cost more than all else that is done for the fd store. */
+static size_t put_byte(char *to, uint8_t byte) {
+        static const char digits[] = "0123456789ABCDEF";
+
+        if (is_plain(byte)) {
+                *to = (char)byte;
+                return 1;
+        }
+        to[0] = '%';
+        to[1] = digits[byte >> 4];
+        to[2] = digits[byte & 15];
+        return 3;
+}
+
 const char *label_format(const Node *node, char label[static LABEL_MAX]) {
         const NodeInfo *info = &node->info;
         int n = snprintf(label, LABEL_MAX, "%u-%u-%u-%u-%u-%u-", node->creation, info->port, info->type,
                          info->protocol, info->highest_version, info->lowest_version);
         size_t at = (size_t)n;
 
-        for (size_t i = 0; i < info->n_name && at + 4 <= LABEL_MAX; i++) {
-                uint8_t byte = (uint8_t)info->name[i];
-
-                at += (size_t)snprintf(label + at, LABEL_MAX - at, is_plain(byte) ? "%c" : "%%%02X", byte);
-        }
+        for (size_t i = 0; i < info->n_name && at + 4 <= LABEL_MAX; i++)
+                at += put_byte(label + at, (uint8_t)info->name[i]);
+        label[at] = 0;
         if (at + 4 > LABEL_MAX || info->n_extra > 0)
                 label[0] = 0;
         return label;
