@@ -314,7 +314,7 @@ START_TEST(test_no_statement_on_history_reads_more_than_it_must) {
                 }
                 sqlite3_finalize(plan);
         }
-        ck_assert_uint_eq(n_seen, 9);
+        ck_assert_uint_eq(n_seen, 10);
 }
 END_TEST
 

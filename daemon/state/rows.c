@@ -58,10 +58,9 @@ static const char *const statement_texts[_ROWS_N] = {
                               "WHERE name = ?1 AND scope = ?2 AND serial = ?3 AND since_usec = ?4",
         [ROWS_ADD_TENURE] = "INSERT INTO tenures (" COLUMNS_NODE ", until_usec, how, by) VALUES "
                             "(" COLUMNS_NODE_PARAMETERS ", ?19, ?20, ?21)",
-        [ROWS_TRIM_NAME] =
-                "DELETE FROM tenures WHERE name = ?1 AND id <= "
-                "(SELECT id FROM tenures WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2) "
-                "AND id IS NOT (SELECT max(id) FROM tenures WHERE name = ?1 AND creation < 4 AND creation > 0)",
+        [ROWS_FIND_EXCESS] = "SELECT id FROM tenures WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2",
+        [ROWS_TRIM_NAME] = "DELETE FROM tenures WHERE name = ?1 AND id <= ?2 AND id IS NOT "
+                           "(SELECT max(id) FROM tenures WHERE name = ?1 AND creation < 4 AND creation > 0)",
         [ROWS_TRIM_DAYS] =
                 "DELETE FROM tenures WHERE id IN (SELECT id FROM tenures "
                 "WHERE until_usec < ?2 AND id NOT IN " SPARED " ORDER BY until_usec LIMIT ?1)",

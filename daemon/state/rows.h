@@ -36,6 +36,7 @@ typedef enum RowsStatement {
         /* tenures.c: */
         ROWS_KNOWS_TENURE,
         ROWS_ADD_TENURE,
+        ROWS_FIND_EXCESS,
         ROWS_TRIM_NAME,
         ROWS_TRIM_DAYS,
         ROWS_TRIM_HELPERS,

@@ -16,12 +16,29 @@
 
 /* --- writing -------------------------------------------------------------------------------------- */
 
-static int trim_name(Rows *rows, const Node *node) {
-        sqlite3_stmt *statement = rows->statements[ROWS_TRIM_NAME];
+/* The newest tenure of its name that is one too many; 0: there is none. */
+static int find_excess(Rows *rows, const Node *node, int64_t *ret) {
+        sqlite3_stmt *statement = rows->statements[ROWS_FIND_EXCESS];
         int rc;
 
         sqlite3_bind_text(statement, 1, node->info.name, (int)node->info.n_name, SQLITE_STATIC);
         sqlite3_bind_int64(statement, 2, rows->history_per_name);
+        rc = sqlite3_step(statement);
+        *ret = rc == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+        sqlite3_reset(statement);
+        return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* Asked first: a DELETE opens the table and all of its indexes before it sees that there is nothing to be deleted. */
+static int trim_name(Rows *rows, const Node *node) {
+        sqlite3_stmt *statement = rows->statements[ROWS_TRIM_NAME];
+        int64_t excess;
+        int rc = find_excess(rows, node, &excess);
+
+        if (rc != SQLITE_OK || excess == 0)
+                return rc;
+        sqlite3_bind_text(statement, 1, node->info.name, (int)node->info.n_name, SQLITE_STATIC);
+        sqlite3_bind_int64(statement, 2, excess);
         rc = rows_run(rows, ROWS_TRIM_NAME);
         if (rc == SQLITE_OK && rows->n_tenures >= 0)
                 rows->n_tenures -= sqlite3_changes(rows->handle);
