@@ -169,6 +169,9 @@ int database_new(Database **ret, const DatabaseOptions *options) {
 
         if (!database)
                 return -ENOMEM;
+        /* Nobody asks SQLite how much memory it has; to count it takes a mutex for each piece. Refused, and of no
+         * importance, where it is running for another database already. */
+        (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
         database->path = strdup(options->path);
         database->boot_id = options->boot_id ? strdup(options->boot_id) : NULL;
         if (!database->path || (options->boot_id && !database->boot_id))
