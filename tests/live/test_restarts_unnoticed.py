@@ -169,7 +169,7 @@ def test_fifty_nodes_do_not_notice_an_upgrade_and_a_downgrade(crowd, next_releas
     machine = crowd.machine
     (version,) = machine.sql("PRAGMA user_version")[0]
     with unnoticed(crowd):
-        machine.drop_in("rollcalld.service", "next", f"[Service]\nExecStart=\nExecStart={next_release} $ROLLCALLD_OPTIONS\n")
+        machine.drop_in("rollcalld.service", "next", f"[Service]\nExecPaths={next_release}\nExecStart=\nExecStart={next_release} $ROLLCALLD_OPTIONS\n")
         restart(machine)
     (newer,) = machine.sql("PRAGMA user_version")[0]
     assert int(newer) == int(version) + 1
@@ -231,7 +231,7 @@ def test_a_lost_file_takes_no_node_along(shared_machine):
         n_stored = n_settled(machine)
         names, rows = sorted(machine.client.names()), sorted(machine.sql(ROWS))
         assert {("a", a.port), ("ä-%", 1)} <= set(names)
-        machine.drop_in("rollcalld.service", "lost", "[Service]\nExecStartPre=/bin/sh -c 'rm -f /var/lib/rollcall/*'\n")
+        machine.drop_in("rollcalld.service", "lost", "[Service]\nExecStartPre=+/bin/sh -c 'rm -f /var/lib/rollcall/*'\n")
         restart(machine)
         machine.remove_drop_in("rollcalld.service", "lost")
         assert sorted(machine.client.names()) == names
