@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For compilers without libFuzzer, and for every `make check`: gives each file of the target's corpus to the target, whole
- * and cut at each byte. */
+ * and cut at each byte. The corpus of fuzz_wire is CORPORA/wire, unless another directory is named. */
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,12 +39,18 @@ static void replay(const char *path) {
 }
 
 int main(int argc, char *argv[]) {
-        const char *directory = argc > 1 ? argv[1] : CORPUS;
+        const char *target = strrchr(program_invocation_short_name, '_');
+        char directory[4096];
         struct dirent **entries = NULL;
-        int n = scandir(directory, &entries, NULL, alphasort), n_files = 0;
+        int n, n_files = 0;
 
+        if (argc > 1)
+                snprintf(directory, sizeof directory, "%s", argv[1]);
+        else
+                snprintf(directory, sizeof directory, "%s/%s", CORPORA, target ? target + 1 : "");
+        n = scandir(directory, &entries, NULL, alphasort);
         for (int i = 0; i < n; i++) {
-                char path[4096];
+                char path[4096 + 256];
 
                 snprintf(path, sizeof path, "%s/%s", directory, entries[i]->d_name);
                 if (entries[i]->d_name[0] != '.') {

@@ -63,10 +63,12 @@ static int addresses_ask(Addresses *addresses, const Address *address) {
         return mnl_socket_sendto(addresses->socket, message, message->nlmsg_len) < 0 ? -errno : 0;
 }
 
-/* 1, 0 or negative errno; -EAGAIN: the message is no answer to the last request. */
-static int read_answer(const struct nlmsghdr *message, uint32_t sequence) {
+int addresses_parse_answer(const void *data, size_t n_data, uint32_t sequence) {
+        const struct nlmsghdr *message = data;
         int error;
 
+        if (!mnl_nlmsg_ok(message, (int)n_data))
+                return -EPROTO;
         if (message->nlmsg_seq != sequence)
                 return -EAGAIN;
         if (message->nlmsg_type == NLMSG_ERROR) {
@@ -94,9 +96,7 @@ int addresses_is_own(Addresses *addresses, const Address *address) {
                         continue;
                 if (size < 0)
                         return errno == EAGAIN ? -ETIMEDOUT : -errno;
-                if (!mnl_nlmsg_ok((const struct nlmsghdr *)buffer, (int)size))
-                        return -EPROTO;
-                r = read_answer((const struct nlmsghdr *)buffer, addresses->sequence);
+                r = addresses_parse_answer(buffer, (size_t)size, addresses->sequence);
                 if (r != -EAGAIN)
                         return r;
         }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows sd-bus, and who systemd is on it. Does not know who is interested in which unit.
+ * Knows sd-bus, and who systemd is on it. Does not know its words (bus_words), nor who is interested in which unit.
  *
  * Each word is asked for by a Get of its own, which costs PID 1 less than GetAll of both interfaces: some 20 us a
  * word, against 280 us.
@@ -17,6 +17,7 @@
 #include <string.h>
 #include <systemd/sd-bus.h>
 
+#include "evidence/bus_words.h"
 #include "log.h"
 #include "timer.h"
 
@@ -25,8 +26,6 @@
 #define DRIVER "org.freedesktop.DBus"
 #define DRIVER_PATH "/org/freedesktop/DBus"
 #define PROPERTIES "org.freedesktop.DBus.Properties"
-#define UNIT SYSTEMD ".Unit"
-#define SERVICE SYSTEMD ".Service"
 
 #define OWNER_MATCH                                                                                        \
         "type='signal',sender='" DRIVER "',path='" DRIVER_PATH "',interface='" DRIVER "',"                 \
@@ -54,38 +53,18 @@ typedef enum Phase {
         PHASE_UP,
 } Phase;
 
-typedef enum Property {
-        PROPERTY_ACTIVE,
-        PROPERTY_SUB,
-        PROPERTY_TYPE,
-        PROPERTY_MAIN_PID,
-        PROPERTY_INVOCATION,
-        _PROPERTY_N,
-} Property;
-
-static const struct {
-        const char *interface;
-        const char *name;
-} properties[_PROPERTY_N] = {
-        [PROPERTY_ACTIVE] = { UNIT, "ActiveState" },
-        [PROPERTY_SUB] = { UNIT, "SubState" },
-        [PROPERTY_TYPE] = { SERVICE, "Type" },
-        [PROPERTY_MAIN_PID] = { SERVICE, "MainPID" },
-        [PROPERTY_INVOCATION] = { UNIT, "InvocationID" },
-};
-
 typedef struct Reading Reading;
 
 typedef struct Call {
         Reading *reading;
-        Property property;
+        BusProperty property;
         sd_bus_slot *slot; /* NULL: answered, or not asked */
 } Call;
 
 /* A unit that is being asked about. */
 struct Reading {
         Bus *bus;
-        Call calls[_PROPERTY_N];
+        Call calls[_BUS_PROPERTY_N];
         unsigned n_calls; /* still to be answered; 0: this place is free */
         bool is_refused;
         char unit[UNIT_NAME_MAX];
@@ -153,112 +132,10 @@ static int bus_call(Bus *bus, sd_bus_slot **ret_slot, const char *destination, c
         return sd_bus_call_async(bus->connection, ret_slot, message, on_reply, userdata, timeout_usec);
 }
 
-static void word_copy(char *word, size_t n_word, const char *text) {
-        memset(word, 0, n_word);
-        memcpy(word, text, strnlen(text, n_word - 1));
-}
-
-/* 16 bytes, or none while it was never started. */
-static int words_read_invocation(BusWords *words, sd_bus_message *message) {
-        const void *id;
-        size_t n_id;
-        int r = sd_bus_message_enter_container(message, 'v', "ay");
-
-        if (r >= 0)
-                r = sd_bus_message_read_array(message, 'y', &id, &n_id);
-        if (r >= 0)
-                r = sd_bus_message_exit_container(message);
-        if (r < 0)
-                return r;
-        words->has_invocation = true;
-        words->facts.invocation = 0;
-        if (n_id >= sizeof words->facts.invocation)
-                memcpy(&words->facts.invocation, id, sizeof words->facts.invocation);
-        return 0;
-}
-
-/* Takes a variant from a message. */
-static int words_read(BusWords *words, Property property, sd_bus_message *message) {
-        const char *text = "";
-        uint32_t number = 0;
-        int r;
-
-        if (property == PROPERTY_INVOCATION)
-                return words_read_invocation(words, message);
-        if (property == PROPERTY_MAIN_PID)
-                r = sd_bus_message_read(message, "v", "u", &number);
-        else
-                r = sd_bus_message_read(message, "v", "s", &text);
-        if (r < 0)
-                return r;
-        switch (property) {
-        case PROPERTY_ACTIVE:
-                words->has_active = true;
-                word_copy(words->facts.active, sizeof words->facts.active, text);
-                break;
-        case PROPERTY_SUB:
-                words->has_sub = true;
-                word_copy(words->facts.sub, sizeof words->facts.sub, text);
-                break;
-        case PROPERTY_TYPE:
-                words->has_type = true;
-                word_copy(words->facts.type, sizeof words->facts.type, text);
-                break;
-        case PROPERTY_MAIN_PID:
-                words->has_main_pid = true;
-                words->facts.main_pid = (pid_t)number;
-                break;
-        case PROPERTY_INVOCATION:
-        case _PROPERTY_N:
-                break;
-        }
-        return 0;
-}
-
-/* _PROPERTY_N for one that is of no interest. */
-static Property property_find(const char *interface, const char *name) {
-        Property property = 0;
-
-        while (property < _PROPERTY_N && (strcmp(properties[property].name, name) != 0 ||
-                                          strcmp(properties[property].interface, interface) != 0))
-                property++;
-        return property;
-}
-
-static int words_read_changed(BusWords *words, const char *interface, sd_bus_message *message) {
-        int r = sd_bus_message_enter_container(message, 'a', "{sv}");
-
-        while (r >= 0 && (r = sd_bus_message_enter_container(message, 'e', "sv")) > 0) {
-                Property property = _PROPERTY_N;
-                const char *name;
-
-                r = sd_bus_message_read_basic(message, 's', &name);
-                if (r >= 0)
-                        property = property_find(interface, name);
-                if (r >= 0)
-                        r = property == _PROPERTY_N ? sd_bus_message_skip(message, "v")
-                                                    : words_read(words, property, message);
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(message);
-        }
-        return r < 0 ? r : sd_bus_message_exit_container(message);
-}
-
-/* Those that have changed, too, but whose values are not told. */
-static int words_read_invalidated(BusWords *words, const char *interface, sd_bus_message *message) {
-        const char *name;
-        int r = sd_bus_message_enter_container(message, 'a', "s");
-
-        while (r >= 0 && (r = sd_bus_message_read_basic(message, 's', &name)) > 0)
-                if (property_find(interface, name) != _PROPERTY_N)
-                        words->is_partial = true;
-        return r;
-}
-
 /* --- up and down --------------------------------------------------------------------------------------- */
 
 static void reading_forget(Reading *reading) {
-        for (Property property = 0; property < _PROPERTY_N; property++)
+        for (BusProperty property = 0; property < _BUS_PROPERTY_N; property++)
                 reading->calls[property].slot = sd_bus_slot_unref(reading->calls[property].slot);
         reading->n_calls = 0;
 }
@@ -392,12 +269,10 @@ static int bus_on_changed(sd_bus_message *message, void *userdata, sd_bus_error 
         (void)error;
         if (bus->phase != PHASE_UP || !sender || strcmp(sender, bus->owner) != 0 ||
             sd_bus_message_read(message, "s", &interface) < 0 ||
-            (strcmp(interface, UNIT) != 0 && strcmp(interface, SERVICE) != 0) ||
+            (strcmp(interface, BUS_UNIT) != 0 && strcmp(interface, BUS_SERVICE) != 0) ||
             sd_bus_path_decode(sd_bus_message_get_path(message), SYSTEMD_PATH "/unit", &unit) <= 0)
                 return 0;
-        if (words_read_changed(&words, interface, message) < 0 ||
-            words_read_invalidated(&words, interface, message) < 0)
-                words.is_partial = true;
+        bus_words_read_changed(&words, interface, message);
         bus->handler.on_change(bus->handler.userdata, unit, &words);
         return 0;
 }
@@ -433,7 +308,7 @@ static int bus_on_reply(sd_bus_message *message, void *userdata, sd_bus_error *e
                 bus_subscribe(bus);
                 return 0;
         }
-        if (sd_bus_message_is_method_error(message, NULL) || words_read(&words, call->property, message) < 0)
+        if (sd_bus_message_is_method_error(message, NULL) || bus_words_read(&words, call->property, message) < 0)
                 reading->is_refused = true;
         else
                 bus->handler.on_words(bus->handler.userdata, reading->unit, &words);
@@ -442,13 +317,13 @@ static int bus_on_reply(sd_bus_message *message, void *userdata, sd_bus_error *e
         return 0;
 }
 
-static int reading_ask(Reading *reading, const char *path, Property property) {
+static int reading_ask(Reading *reading, const char *path, BusProperty property) {
         Call *call = reading->calls + property;
         int r;
 
         *call = (Call){ .reading = reading, .property = property };
-        r = bus_call(reading->bus, &call->slot, SYSTEMD, path, PROPERTIES, "Get", properties[property].interface,
-                     properties[property].name, bus_on_reply, call, SILENCE_USEC);
+        r = bus_call(reading->bus, &call->slot, SYSTEMD, path, PROPERTIES, "Get", bus_properties[property].interface,
+                     bus_properties[property].name, bus_on_reply, call, SILENCE_USEC);
         if (r >= 0)
                 reading->n_calls++;
         return r;
@@ -463,8 +338,8 @@ static int reading_begin(Reading *reading, const char *unit) {
         r = sd_bus_path_encode(SYSTEMD_PATH "/unit", unit, &path);
         reading->is_refused = false;
         snprintf(reading->unit, sizeof reading->unit, "%s", unit);
-        for (Property property = 0; r >= 0 && property < _PROPERTY_N; property++)
-                if (is_service || strcmp(properties[property].interface, UNIT) == 0)
+        for (BusProperty property = 0; r >= 0 && property < _BUS_PROPERTY_N; property++)
+                if (is_service || strcmp(bus_properties[property].interface, BUS_UNIT) == 0)
                         r = reading_ask(reading, path, property);
         return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows how to ask the kernel about TCP sockets (sock_diag, see sock_diag(7)) and how to read what
- * it announces. Does not know nodes, names or what follows from a socket's end.
+ * Knows how to ask the kernel about TCP sockets (sock_diag, see sock_diag(7)) and how to hear what
+ * it announces. Does not know its messages (diag), nor nodes, names or what follows from a socket's end.
  *
  * The trap: "exact" lookups are those of an incoming packet. A connection that does not exist is
  * answered with a listener on that port, a listener with one of its SO_REUSEPORT siblings, and a
@@ -25,9 +25,7 @@
 #include <string.h>
 #include <sys/time.h>
 
-/* INET_DIAG_CGROUP_ID, of Linux 5.9: an enum constant, so that the preprocessor could not tell
- * whether <linux/inet_diag.h> is old enough to lack it. */
-#define DIAG_CGROUP_ID 21
+#include "evidence/diag.h"
 
 /* The loopback device has this index in every network namespace. */
 #define LOOPBACK_DEVICE 1
@@ -58,34 +56,6 @@ struct Listeners {
         alignas(struct nlmsghdr) uint8_t buffer[ANSWER_BYTES_MAX];
 };
 
-typedef struct Endpoint {
-        Address address;
-        uint16_t port;
-        uint32_t device; /* 0: none in particular */
-} Endpoint;
-
-/* A socket as the kernel describes it. */
-typedef struct Entry {
-        SocketFacts facts;
-        Endpoint remote;
-        uint8_t state;
-} Entry;
-
-/* An answer as it comes in: one entry, or those of a dump. */
-typedef struct Answer {
-        Entry *entries;
-        size_t n_entries;
-        size_t n_allocated;
-        int error; /* the first one */
-        bool is_interrupted;
-        bool is_complete;
-} Answer;
-
-static void answer_done(Answer *answer) {
-        free(answer->entries);
-        *answer = (Answer){ 0 };
-}
-
 static void close_netlinkp(struct mnl_socket **socket) {
         if (*socket)
                 (void)mnl_socket_close(*socket);
@@ -100,26 +70,6 @@ static void put_address(__be32 out[static 4], const Address *address, int family
                 memcpy(out, address->bytes, sizeof(address->bytes));
 }
 
-static Address get_address(const __be32 in[static 4], int family) {
-        union {
-                struct sockaddr any;
-                struct sockaddr_in v4;
-                struct sockaddr_in6 v6;
-        } u = { .any.sa_family = (sa_family_t)family };
-        Address address = ADDRESS_ANY;
-
-        if (family == AF_INET)
-                memcpy(&u.v4.sin_addr, in, sizeof(u.v4.sin_addr));
-        else
-                memcpy(&u.v6.sin6_addr, in, sizeof(u.v6.sin6_addr));
-        (void)address_from_sockaddr(&u.any, &address, NULL);
-        return address;
-}
-
-static uint64_t get_cookie(const struct inet_diag_sockid *id) {
-        return (uint64_t)id->idiag_cookie[1] << 32 | id->idiag_cookie[0];
-}
-
 static Address loopback(bool ipv6) {
         return ipv6 ? (Address){ { [15] = 1 } }
                     : (Address){ { [10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1 } };
@@ -130,114 +80,27 @@ static int family_of(const Address *address, bool ipv6) {
         return ipv6 && !address_is_ipv4(address) ? AF_INET6 : AF_INET;
 }
 
-static uint64_t get_cgroup_id(const struct nlmsghdr *message) {
-        const struct nlattr *attribute;
-
-        mnl_attr_for_each(attribute, message, sizeof(struct inet_diag_msg)) {
-                if (mnl_attr_get_type(attribute) == DIAG_CGROUP_ID &&
-                    mnl_attr_get_payload_len(attribute) == sizeof(uint64_t))
-                        return mnl_attr_get_u64(attribute);
-        }
-        return 0;
-}
-
-static int entry_parse(const struct nlmsghdr *message, Entry *ret) {
-        const struct inet_diag_msg *socket = mnl_nlmsg_get_payload(message);
-
-        if (mnl_nlmsg_get_payload_len(message) < sizeof(*socket))
-                return -EPROTO;
-        if (socket->idiag_family != AF_INET && socket->idiag_family != AF_INET6)
-                return -EPROTO;
-
-        *ret = (Entry){
-                .facts = {
-                        .cookie = get_cookie(&socket->id),
-                        .cgroup_id = get_cgroup_id(message),
-                        .local = get_address(socket->id.idiag_src, socket->idiag_family),
-                        .local_port = ntohs(socket->id.idiag_sport),
-                        /* What its owner has closed has no inode, and may be shown as root's. */
-                        .uid = socket->idiag_inode ? socket->idiag_uid : NODE_UID_UNKNOWN,
-                        .inode = socket->idiag_inode,
-                        .ipv6 = socket->idiag_family == AF_INET6,
-                },
-                .remote = {
-                        .address = get_address(socket->id.idiag_dst, socket->idiag_family),
-                        .port = ntohs(socket->id.idiag_dport),
-                },
-                .state = socket->idiag_state,
-        };
-        return 0;
-}
-
 /* --- asking ----------------------------------------------------------------------------------- */
-
-static int answer_add(Answer *answer, const struct nlmsghdr *message) {
-        if (answer->n_entries == answer->n_allocated) {
-                size_t n = answer->n_allocated ? answer->n_allocated * 2 : 8;
-                Entry *entries = reallocarray(answer->entries, n, sizeof(*entries));
-
-                if (!entries)
-                        return -ENOMEM;
-                answer->entries = entries;
-                answer->n_allocated = n;
-        }
-        int r = entry_parse(message, &answer->entries[answer->n_entries]);
-        if (r < 0)
-                return r;
-        answer->n_entries++;
-        return 0;
-}
-
-/* The error in an NLMSG_ERROR or NLMSG_DONE, which both begin with one. */
-static int message_get_error(const struct nlmsghdr *message) {
-        int error;
-
-        if (mnl_nlmsg_get_payload_len(message) < sizeof(error))
-                return -EPROTO;
-        memcpy(&error, mnl_nlmsg_get_payload(message), sizeof(error));
-        return error;
-}
-
-static void answer_take(Answer *answer, const struct nlmsghdr *message) {
-        int r = 0;
-
-        if (message->nlmsg_flags & NLM_F_DUMP_INTR)
-                answer->is_interrupted = true;
-
-        if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE) {
-                answer->is_complete = true;
-                r = message_get_error(message);
-        } else if (message->nlmsg_type == SOCK_DIAG_BY_FAMILY) {
-                answer->is_complete = !(message->nlmsg_flags & NLM_F_MULTI);
-                r = answer_add(answer, message);
-        }
-        if (r < 0 && answer->error == 0)
-                answer->error = r;
-}
 
 /* Reads to the answer's end even after an error: the kernel refuses the next dump (EBUSY) while one
  * is half read. */
-static int listeners_receive(Listeners *listeners, Answer *answer) {
+static int listeners_receive(Listeners *listeners, DiagAnswer *answer) {
         while (!answer->is_complete) {
                 ssize_t size = mnl_socket_recvfrom(listeners->query, listeners->buffer,
                                                    sizeof(listeners->buffer));
-                int n_left = (int)size;
 
                 if (size < 0 && errno == EINTR)
                         continue;
                 if (size < 0)
                         return errno == EAGAIN ? -ETIMEDOUT : -errno;
 
-                const struct nlmsghdr *message = (const struct nlmsghdr *)listeners->buffer;
-                for (; mnl_nlmsg_ok(message, n_left); message = mnl_nlmsg_next(message, &n_left))
-                        if (message->nlmsg_seq == listeners->sequence)
-                                answer_take(answer, message);
+                diag_answer_read(answer, listeners->buffer, (size_t)size, listeners->sequence);
         }
         return answer->error;
 }
 
 static int listeners_ask_once(Listeners *listeners, uint16_t flags,
-                              const struct inet_diag_req_v2 *question, Answer *answer) {
+                              const struct inet_diag_req_v2 *question, DiagAnswer *answer) {
         alignas(struct nlmsghdr) uint8_t buffer[NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(*question))];
         struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
 
@@ -257,7 +120,7 @@ static bool is_passing(int error) {
 
 /* P3: one that was not asked about is not to be taken for one that nothing is known of. */
 static int listeners_ask(Listeners *listeners, uint16_t flags,
-                         const struct inet_diag_req_v2 *question, Answer *answer) {
+                         const struct inet_diag_req_v2 *question, DiagAnswer *answer) {
         size_t n_before = answer->n_entries;
         int r = 0;
 
@@ -274,8 +137,8 @@ static int listeners_ask(Listeners *listeners, uint16_t flags,
 
 /* What the kernel would deliver a packet to that came from `remote` for `local`: the connection, or
  * else (see the head of this file) some listener. 0, -ENOENT, or other negative errno. */
-static int listeners_look_up(Listeners *listeners, const Endpoint *local, const Endpoint *remote,
-                             int family, Entry *ret) {
+static int listeners_look_up(Listeners *listeners, const DiagEndpoint *local, const DiagEndpoint *remote,
+                             int family, DiagSocket *ret) {
         struct inet_diag_req_v2 question = {
                 .sdiag_family = (uint8_t)family,
                 .sdiag_protocol = IPPROTO_TCP,
@@ -286,7 +149,7 @@ static int listeners_look_up(Listeners *listeners, const Endpoint *local, const 
                         .idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE },
                 },
         };
-        _cleanup_(answer_done) Answer answer = { 0 };
+        _cleanup_(diag_answer_done) DiagAnswer answer = { 0 };
 
         put_address(question.id.idiag_src, &local->address, family);
         put_address(question.id.idiag_dst, &remote->address, family);
@@ -300,11 +163,11 @@ static int listeners_look_up(Listeners *listeners, const Endpoint *local, const 
 }
 
 /* The listener that a stranger who dials `local` reaches. 0, -ENOENT, or other negative errno. */
-static int listeners_look_up_listener(Listeners *listeners, const Endpoint *local, int family,
-                                      Entry *ret) {
-        Entry entry;
+static int listeners_look_up_listener(Listeners *listeners, const DiagEndpoint *local, int family,
+                                      DiagSocket *ret) {
+        DiagSocket entry;
 
-        int r = listeners_look_up(listeners, local, &(Endpoint){ 0 }, family, &entry);
+        int r = listeners_look_up(listeners, local, &(DiagEndpoint){ 0 }, family, &entry);
         if (r < 0)
                 return r;
         if (entry.state != TCP_LISTEN || entry.facts.local_port != local->port)
@@ -315,7 +178,7 @@ static int listeners_look_up_listener(Listeners *listeners, const Endpoint *loca
 
 /* Adds to `answer` the LISTEN sockets of one family, on `port` or, if that is 0, on all. -EINTR:
  * they changed so often that the kernel gave no clean picture. */
-static int listeners_dump(Listeners *listeners, int family, uint16_t port, Answer *answer) {
+static int listeners_dump(Listeners *listeners, int family, uint16_t port, DiagAnswer *answer) {
         struct inet_diag_req_v2 question = {
                 .sdiag_family = (uint8_t)family,
                 .sdiag_protocol = IPPROTO_TCP,
@@ -364,10 +227,10 @@ Listeners *listeners_free(Listeners *listeners) {
 
 /* --- one connection --------------------------------------------------------------------------- */
 
-static int endpoint_from_sockaddr(const struct sockaddr *sa, Endpoint *ret) {
+static int endpoint_from_sockaddr(const struct sockaddr *sa, DiagEndpoint *ret) {
         struct sockaddr_in6 in6;
 
-        *ret = (Endpoint){ 0 };
+        *ret = (DiagEndpoint){ 0 };
         if (sa->sa_family == AF_INET6) {
                 memcpy(&in6, sa, sizeof(in6));
                 ret->device = in6.sin6_scope_id;
@@ -375,7 +238,7 @@ static int endpoint_from_sockaddr(const struct sockaddr *sa, Endpoint *ret) {
         return address_from_sockaddr(sa, &ret->address, &ret->port);
 }
 
-static bool entry_is_connection(const Entry *entry, const Endpoint *local, const Endpoint *remote) {
+static bool entry_is_connection(const DiagSocket *entry, const DiagEndpoint *local, const DiagEndpoint *remote) {
         return entry->state < 32 && (STATE(entry->state) & STATES_OF_A_CONNECTION) &&
                entry->facts.local_port == local->port && entry->remote.port == remote->port &&
                address_equal(&entry->facts.local, &local->address) &&
@@ -384,8 +247,8 @@ static bool entry_is_connection(const Entry *entry, const Endpoint *local, const
 
 int listeners_find_peer(Listeners *listeners, const struct sockaddr *peer,
                         const struct sockaddr *local, SocketFacts *ret) {
-        Endpoint theirs, ours;
-        Entry entry;
+        DiagEndpoint theirs, ours;
+        DiagSocket entry;
 
         int r = endpoint_from_sockaddr(peer, &theirs);
         if (r < 0)
@@ -443,7 +306,7 @@ static unsigned search_rate(const Search *search, const SocketFacts *facts) {
         return rating;
 }
 
-static const SocketFacts *search_choose(const Search *search, const Answer *answer) {
+static const SocketFacts *search_choose(const Search *search, const DiagAnswer *answer) {
         const SocketFacts *best = NULL;
         unsigned best_rating = 0;
 
@@ -466,7 +329,7 @@ static NodeListener listener_from_facts(const SocketFacts *facts) {
         };
 }
 
-static int listeners_dump_both(Listeners *listeners, uint16_t port, Answer *answer) {
+static int listeners_dump_both(Listeners *listeners, uint16_t port, DiagAnswer *answer) {
         int r = listeners_dump(listeners, AF_INET, port, answer);
         if (r < 0)
                 return r;
@@ -478,10 +341,10 @@ int listeners_find_listener(Listeners *listeners, uint16_t port, bool ipv6, cons
                             NodeListener *ret) {
         const Search search = { owner, ipv6, is_claimed, userdata };
         const unsigned sufficient = MATCH_UNCLAIMED | MATCH_CGROUP;
-        const Endpoint dialled = { .address = loopback(ipv6), .port = port };
-        _cleanup_(answer_done) Answer answer = { 0 };
+        const DiagEndpoint dialled = { .address = loopback(ipv6), .port = port };
+        _cleanup_(diag_answer_done) DiagAnswer answer = { 0 };
         const SocketFacts *found;
-        Entry entry;
+        DiagSocket entry;
 
         if (owner->uid == NODE_UID_UNKNOWN || port == 0)
                 return -ENOENT;
@@ -507,8 +370,8 @@ int listeners_find_listener(Listeners *listeners, uint16_t port, bool ipv6, cons
 }
 
 int listeners_find_reached(Listeners *listeners, const Address *address, uint16_t port, SocketFacts *ret) {
-        const Endpoint dialled = { .address = *address, .port = port };
-        Entry entry;
+        const DiagEndpoint dialled = { .address = *address, .port = port };
+        DiagSocket entry;
         int r = listeners_look_up_listener(listeners, &dialled, family_of(address, true), &entry);
 
         if (r >= 0)
@@ -517,9 +380,9 @@ int listeners_find_reached(Listeners *listeners, const Address *address, uint16_
 }
 
 int listeners_is_alive(Listeners *listeners, const NodeListener *listener, uint16_t port) {
-        const Endpoint bound_to = { .address = listener->address, .port = port };
-        _cleanup_(answer_done) Answer answer = { 0 };
-        Entry entry;
+        const DiagEndpoint bound_to = { .address = listener->address, .port = port };
+        _cleanup_(diag_answer_done) DiagAnswer answer = { 0 };
+        DiagSocket entry;
 
         if (listener->cookie == 0 || port == 0)
                 return -EINVAL;
@@ -549,7 +412,7 @@ static int facts_compare(const void *a, const void *b) {
 }
 
 int listeners_on_port(Listeners *listeners, uint16_t port, SocketFacts **ret, size_t *ret_n) {
-        _cleanup_(answer_done) Answer answer = { 0 };
+        _cleanup_(diag_answer_done) DiagAnswer answer = { 0 };
         SocketFacts *facts;
 
         int r = listeners_dump_both(listeners, port, &answer);
@@ -671,19 +534,6 @@ int listeners_event_fd(const Listeners *listeners) {
         return listeners->events ? mnl_socket_get_fd(listeners->events) : -1;
 }
 
-/* -EPROTO: a message that is no announcement. */
-static int event_parse(const void *data, ssize_t size, uint64_t *ret_cookie) {
-        const struct nlmsghdr *message = data;
-        const struct inet_diag_msg *socket;
-
-        if (!mnl_nlmsg_ok(message, (int)size) || message->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
-            mnl_nlmsg_get_payload_len(message) < sizeof(*socket))
-                return -EPROTO;
-        socket = mnl_nlmsg_get_payload(message);
-        *ret_cookie = get_cookie(&socket->id);
-        return 0;
-}
-
 /* After a loss the kernel drops everything, and says no more, until the queue has been empty: what
  * follows from the loss must not be looked into before. Whoever then asks about everything misses
  * nothing of what is read past here. */
@@ -709,7 +559,7 @@ int listeners_read_event(Listeners *listeners, uint64_t *ret_cookie) {
                 ssize_t size = mnl_socket_recvfrom(listeners->events, listeners->buffer,
                                                    sizeof(listeners->buffer));
 
-                if (size >= 0 && event_parse(listeners->buffer, size, ret_cookie) == 0)
+                if (size >= 0 && diag_parse_event(listeners->buffer, (size_t)size, ret_cookie) == 0)
                         return 0;
                 if (size < 0 && errno == ENOBUFS)
                         listeners->is_lossy = true;
