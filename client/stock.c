@@ -109,7 +109,8 @@ static int list(const ControlBuffer *records, StockNames *ret) {
         const uint8_t *fields;
         uint8_t kind;
 
-        while (control_next_record(records->data + position, records->n_data - position, &n, &kind, &fields,
+        while (position < records->n_data &&
+               control_next_record(records->data + position, records->n_data - position, &n, &kind, &fields,
                                    &n_fields) == 1) {
                 StockName *names = reallocarray(ret->names, ret->n_names + 1, sizeof(*names));
                 ControlField name, port;

@@ -267,6 +267,33 @@ static char *reader_on_line(char *out, int n_out, void *userdata) {
         return out;
 }
 
+int config_file_parse(const char *path, const char *text, size_t n_text, bool has_nodes_only, Draft *draft,
+                      Problems *problems) {
+        static const char bom[] = "\xef\xbb\xbf";
+        Reader reader = {
+                .path = path,
+                .has_nodes_only = has_nodes_only,
+                .text = text,
+                .n_text = n_text,
+                .draft = draft,
+                .problems = problems,
+        };
+        int line;
+
+        if (n_text >= 3 && memcmp(text, bom, 3) == 0)
+                reader.offset = 3;
+        draft_begin_source(draft);
+        line = ini_parse_stream(reader_on_line, &reader, on_pair, &reader);
+        if (reader.error < 0)
+                return reader.error;
+        if (line < 0)
+                return -ENOMEM;
+        /* Its first one; a comment before the '=' does it. */
+        if (line > 0)
+                problems_add_error(problems, "%s:%d: this is neither [section] nor key = value", path, line);
+        return 0;
+}
+
 /* --- files ------------------------------------------------------------------------------------------- */
 
 /* A pipe is not waited for. /dev/null is an empty file: that is how a file of the same name is masked. */
@@ -336,32 +363,6 @@ typedef struct Sink {
         bool has_nodes_only;
 } Sink;
 
-static int parse_text(const char *path, const char *text, size_t n_text, const Sink *sink) {
-        static const char bom[] = "\xef\xbb\xbf";
-        Reader reader = {
-                .path = path,
-                .has_nodes_only = sink->has_nodes_only,
-                .text = text,
-                .n_text = n_text,
-                .draft = sink->draft,
-                .problems = sink->problems,
-        };
-        int line;
-
-        if (n_text >= 3 && memcmp(text, bom, 3) == 0)
-                reader.offset = 3;
-        draft_begin_source(sink->draft);
-        line = ini_parse_stream(reader_on_line, &reader, on_pair, &reader);
-        if (reader.error < 0)
-                return reader.error;
-        if (line < 0)
-                return -ENOMEM;
-        /* Its first one; a comment before the '=' does it. */
-        if (line > 0)
-                problems_add_error(sink->problems, "%s:%d: this is neither [section] nor key = value", path, line);
-        return 0;
-}
-
 static const char *describe(int error) {
         if (error == -EINVAL)
                 return "it is no file";
@@ -388,7 +389,8 @@ static int read_one(const char *path, const Sink *sink) {
                 return 0;
         }
         r = add_path(sink->files, path);
-        return r < 0 ? r : parse_text(path, text, n_text, sink);
+        return r < 0 ? r
+                     : config_file_parse(path, text, n_text, sink->has_nodes_only, sink->draft, sink->problems);
 }
 
 static int is_drop_in(const struct dirent *entry) {

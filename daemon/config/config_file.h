@@ -2,6 +2,7 @@
 /* Reads the configuration files: see rollcall.conf(5). The only user of inih. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "config/draft.h"
@@ -24,3 +25,7 @@ void config_files_done(ConfigFiles *files);
  * line by line. Neither the file nor the directory need be there, but where it `must_exist`. May take as long as the
  * disk does. 0 or -ENOMEM. */
 int config_files_read(const char *path, bool must_exist, Draft *draft, Problems *problems, ConfigFiles *ret);
+
+/* The same of one text without a NUL, as if it stood at `path`, or in nodes.d if `has_nodes_only`. 0 or -ENOMEM. */
+int config_file_parse(const char *path, const char *text, size_t n_text, bool has_nodes_only, Draft *draft,
+                      Problems *problems);

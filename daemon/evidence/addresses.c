@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/time.h>
 
+#include "evidence/netlink.h"
+
 /* The kernel answers within the system call; this only keeps a surprise from stopping the loop. */
 #define ANSWER_TIMEOUT ((struct timeval){ .tv_sec = 1 })
 
@@ -67,7 +69,7 @@ int addresses_parse_answer(const void *data, size_t n_data, uint32_t sequence) {
         const struct nlmsghdr *message = data;
         int error;
 
-        if (!mnl_nlmsg_ok(message, (int)n_data))
+        if (!netlink_is_whole(message, n_data))
                 return -EPROTO;
         if (message->nlmsg_seq != sequence)
                 return -EAGAIN;

@@ -9,12 +9,13 @@
 #include "evidence/diag.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <string.h>
+
+#include "evidence/netlink.h"
 
 /* INET_DIAG_CGROUP_ID, of Linux 5.9: an enum constant, so that the preprocessor could not tell
  * whether <linux/inet_diag.h> is old enough to lack it. */
@@ -89,7 +90,7 @@ int diag_parse_event(const void *data, size_t n_data, uint64_t *ret_cookie) {
         const struct nlmsghdr *message = data;
         const struct inet_diag_msg *socket;
 
-        if (!mnl_nlmsg_ok(message, (int)n_data) || message->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+        if (!netlink_is_whole(message, n_data) || message->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
             mnl_nlmsg_get_payload_len(message) < sizeof(*socket))
                 return -EPROTO;
         socket = mnl_nlmsg_get_payload(message);
@@ -152,7 +153,7 @@ void diag_answer_read(DiagAnswer *answer, const void *data, size_t n_data, uint3
         const struct nlmsghdr *message = data;
         int n_left = (int)n_data;
 
-        for (; mnl_nlmsg_ok(message, n_left); message = mnl_nlmsg_next(message, &n_left))
+        for (; n_left > 0 && netlink_is_whole(message, (size_t)n_left); message = mnl_nlmsg_next(message, &n_left))
                 if (message->nlmsg_seq == sequence)
                         answer_take(answer, message);
 }
