@@ -102,6 +102,7 @@ static const struct {
         { "\xef\xbb\xbf[access]\nlist-from = any\n", "list-from = any" },
         { "# a comment\n\n; another\n[access] ; a third\nlist-from = any ; a fourth\n", "list-from = any" },
         { "  [access]\n\t list-from  =  any  \n", "list-from = any" },
+        { "# \001\n[access] \r\nlist-from\t=\tany\t\r\n", "list-from = any" },
         /* no continuation of the line above, as inih would have it */
         { "[history]\ndays = 7\n  rows = 8\n", "rows = 8" },
         { "[history]\ndays = 7\n  rows = 8\n", "days = 7" },
@@ -174,6 +175,9 @@ static const struct {
         { "[]\nlist-from = any\n", ":1: there is no section []", DEFAULTS, 1 },
         { "[access]\n[reserve " LONG_WORD "]\nlist-from = any\n", ":2: [reserve 0123", DEFAULTS, 1 },
         { "[access]\n[" LONG_WORD LONG_WORD "]\nlist-from = any\n", ":2: the line is longer than 190 bytes", DEFAULTS, 1 },
+        /* some control characters are blanks, but not to everybody */
+        { "[listings]\nhelpers = rpc-*\v\n", ":2: 'helpers = rpc-*\\x0b' has a control character in it", DEFAULTS, 1 },
+        { "[access]\n[access\001]\nlist-from = any\n", ":2: '[access\\x01]' has a control character", DEFAULTS, 1 },
         { "[history]\ndays = 7\n[bad]\n[history]\nrows = 8\n", ":3: there is no section [bad]", "rows = 8", 1 },
         { "[access]\nlist-from = 10.0.0.0/8 " LONG_WORD LONG_WORD "\n", ":2: the line is longer", DEFAULTS, 1 },
         { "[history]\ndays = 0\n", ":2: days '0' is not a whole number from 1 to 36500", "days = 30", 1 },
@@ -199,7 +203,7 @@ static const struct {
         { "[listings]\nhelpers = rem-*@host\n", ":2: helpers 'rem-*@host' is not a pattern", "names-with-helpers = yes", 1 },
         { "[listings]\nnames-with-helpers = maybe\n", ":2: names-with-helpers 'maybe'", "names-with-helpers = yes", 1 },
         { "[log]\nlevel = loud\n", ":2: level 'loud' is not error, warning", "level = info", 1 },
-        { "[log]\nlevel = \x1b[1m\n", ":2: level '\\x1b[1m' is not", "level = info", 1 },
+        { "[log]\nlevel = \x1b[1m\n", ":2: 'level = \\x1b[1m' has a control character in it", "level = info", 1 },
 
         { "[reserve]\nnames = a\nfor = uid:1\n", ":1: [reserve] needs a label", DEFAULTS, 1 },
         { "[reserved a]\nnames = a\n", ":1: there is no section [reserved a]", DEFAULTS, 1 },

@@ -210,19 +210,37 @@ static void reader_break_entry(Reader *reader) {
                 node_drafts_break(&reader->draft->nodes);
 }
 
+/* The line is left out, whatever it was to say. */
+static void reader_skip(Reader *reader, const char *line) {
+        reader_break_entry(reader);
+        /* It may have been a heading. */
+        if (*line == '[')
+                reader->section = SECTION_BAD;
+}
+
+/* Some are blanks to inih, which drops them at the ends of a value. */
+static bool has_control_character(const char *line) {
+        for (; *line; line++)
+                if (((unsigned char)*line < 0x20 && *line != '\t') || *line == 0x7f)
+                        return true;
+        return false;
+}
+
 /* True if inih may see the line, which has no blanks at its ends. */
 static bool reader_admit(Reader *reader, const char *line, int n_room) {
         if (is_comment(line))
                 return false;
         if (strlen(line) > CONFIG_FILE_LINE_MAX || strlen(line) + 3 > (size_t)n_room) {
-                reader_break_entry(reader);
-                /* It may have been a heading. */
-                if (*line == '[')
-                        reader->section = SECTION_BAD;
+                reader_skip(reader, line);
                 problems_add_error(reader->problems,
                                    "%s:%u: the line is longer than %d bytes; a list may go on in a second line with "
                                    "the same key",
                                    reader->path, reader->line, CONFIG_FILE_LINE_MAX);
+                return false;
+        }
+        if (has_control_character(line)) {
+                reader_skip(reader, line);
+                reader_complain(reader, "'", line, "' has a control character in it");
                 return false;
         }
         if (*line == '[')
