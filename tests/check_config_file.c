@@ -165,7 +165,8 @@ static const struct {
         { "[log]\nlist-from = any\n", ":2: there is no setting 'list-from' in [log]", DEFAULTS, 1 },
         { "list-from = any\n[access]\n", ":1: list-from stands before the first [section]", DEFAULTS, 1 },
         { "[access]\nlist-from any\n", ":2: 'list-from any' is neither", DEFAULTS, 1 },
-        { "[access]\nlist-from ; = any\n", ":2: this is neither", DEFAULTS, 1 },
+        { "[access]\nlist-from ; = any\nlist-from ;: any\n", ":2: 'list-from ; = any' is neither", DEFAULTS, 2 },
+        { "[access ;]\nlist-from = any\n", ":1: [access ;] lacks its closing bracket", DEFAULTS, 1 },
         /* what follows a bad heading belongs to no other section */
         { "[acess]\nlist-from = any\n", ":1: there is no section [acess]", DEFAULTS, 1 },
         { "[access]\n[acess]\nlist-from = any\nbogus\n", ":2: there is no section [acess]", DEFAULTS, 1 },

@@ -126,6 +126,16 @@ static bool is_comment(const char *text) {
         return !*text || *text == '#' || *text == ';';
 }
 
+/* The first of `wanted` in front of any comment, as inih has it: NULL, there is none. */
+static const char *find_before_comment(const char *line, const char *wanted) {
+        const char *at = line + strcspn(line, wanted), *comment = line;
+
+        while ((comment = strchr(comment + 1, ';')) && comment < at)
+                if (strchr(" \t", comment[-1]))
+                        return NULL;
+        return *at ? at : NULL;
+}
+
 /* Without blanks at its ends; false: nothing is left. */
 static bool reader_set_label(Reader *reader, const char *text) {
         text += strspn(text, " \t");
@@ -182,7 +192,7 @@ static bool is_of_kind(const char *heading, const char *kind) {
 
 /* The line from '[' on. True if inih may see it. */
 static bool reader_begin_section(Reader *reader, const char *line) {
-        const char *end = strchr(line, ']'), *rest = end ? end + 1 : NULL;
+        const char *end = find_before_comment(line, "]"), *rest = end ? end + 1 : NULL;
         char heading[SECTION_BYTES_MAX + 1];
 
         reader->section = SECTION_BAD;
@@ -245,7 +255,7 @@ static bool reader_admit(Reader *reader, const char *line, int n_room) {
         }
         if (*line == '[')
                 return reader_begin_section(reader, line);
-        if (strpbrk(line, "=:"))
+        if (find_before_comment(line, "=:"))
                 return true;
         reader_break_entry(reader);
         if (reader->section != SECTION_BAD)
@@ -306,7 +316,7 @@ int config_file_parse(const char *path, const char *text, size_t n_text, bool ha
                 return reader.error;
         if (line < 0)
                 return -ENOMEM;
-        /* Its first one; a comment before the '=' does it. */
+        /* Its first one; we have shown it none. */
         if (line > 0)
                 problems_add_error(problems, "%s:%d: this is neither [section] nor key = value", path, line);
         return 0;
