@@ -166,9 +166,9 @@ static int read_facts(sqlite3_stmt *row, Node *node) {
                 node->unit_pid = (pid_t)value;
         node->is_helper = sqlite3_column_int(row, 16) != 0;
         node->facts.origin = read_origin(row, 17, node);
-        node->profile.is_host_static = host && node_is_static(node);
         if (host && node_host_is_valid(host, strlen(host)) && !(node->profile.host = strdup(host)))
                 return SQLITE_NOMEM;
+        node->profile.is_host_static = node->profile.host && node_is_static(node);
         return columns_copy_text(row, 11, &node->unit);
 }
 

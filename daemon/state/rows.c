@@ -352,7 +352,7 @@ static int read_registration(sqlite3_stmt *row, Node **ret) {
         node->listener.ipv6 = sqlite3_column_int(row, COLUMN_LISTENER_IPV6) != 0;
         node->peer.cgroup_id = (uint64_t)sqlite3_column_int64(row, COLUMN_CGROUP_ID);
         (void)columns_number(row, COLUMN_STATE_SINCE, INT64_MAX, &node->state_since_usec);
-        node->profile.is_host_static = is_word(row, COLUMN_HOST_SOURCE, "static");
+        node->profile.is_host_static = node->profile.host && is_word(row, COLUMN_HOST_SOURCE, "static");
         node->is_unit_own = sqlite3_column_int(row, COLUMN_IS_UNIT_OWN) != 0;
         node->unit_invocation = (uint64_t)sqlite3_column_int64(row, COLUMN_UNIT_INVOCATION);
 
