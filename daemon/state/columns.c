@@ -11,6 +11,9 @@
 #include <limits.h>
 #include <string.h>
 
+/* The highest serial that is believed: those that are counted on from there must fit into a column, too. */
+#define SERIAL_MAX (INT64_MAX / 2)
+
 /* --- binding -------------------------------------------------------------------------------------- */
 
 void columns_bind_text(sqlite3_stmt *statement, int position, const char *text) {
@@ -183,7 +186,7 @@ int columns_read_node(sqlite3_stmt *row, int extra, Node **ret) {
         if (!columns_address(row, 0, &scope) || !read_info(row, extra, &info) ||
             !columns_number(row, 7, UINT32_MAX, &creation) ||
             !columns_number(row, 8, INT64_MAX, &since) ||
-            !columns_number(row, 9, INT64_MAX, &serial) || serial == 0)
+            !columns_number(row, 9, SERIAL_MAX, &serial) || serial == 0)
                 return SQLITE_OK;
         node = node_new(&info);
         if (!node)
