@@ -436,11 +436,14 @@ static int settle_listen(Config *config, const Words *words) {
         return add_listen(config, &(ListenAddress){ .port = config->port });
 }
 
-/* `format` has two %s: a directory and what is below it. -ENOENT without a directory. */
+/* -ENOENT without a directory. */
 static int make_path(char **ret, const char *directory, const char *below) {
         if (!directory || directory[0] != '/')
                 return -ENOENT;
-        return asprintf(ret, "%s%s", directory, below) < 0 ? -ENOMEM : 0;
+        if (asprintf(ret, "%s%s", directory, below) >= 0)
+                return 0;
+        *ret = NULL;
+        return -ENOMEM;
 }
 
 /* systemd gives a list of directories; the first is ours. */

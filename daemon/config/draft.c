@@ -72,16 +72,14 @@ static int check_setting(SettingId id, const char *word, char **ret_why) {
         int r = settings_take(&scratch, id, word);
 
         settings_done(&scratch);
-        if (r == -EINVAL && asprintf(ret_why, "'%s' is not %s", word, setting_get(id)->expected) < 0)
-                return -ENOMEM;
-        return r;
+        return r == -EINVAL ? problems_refuse(ret_why, "'%s' is not %s", word, setting_get(id)->expected) : r;
 }
 
 static int check_name_pattern(SettingId id, const char *word, char **ret_why) {
         (void)id;
         if (setting_is_name_pattern(word))
                 return 0;
-        return asprintf(ret_why, "'%s' is not a pattern of names (without a host part)", word) < 0 ? -ENOMEM : -EINVAL;
+        return problems_refuse(ret_why, "'%s' is not a pattern of names (without a host part)", word);
 }
 
 static int check_owner(SettingId id, const char *word, char **ret_why) {
@@ -90,7 +88,7 @@ static int check_owner(SettingId id, const char *word, char **ret_why) {
         (void)id;
         if (owner_check(word, &why) == 0)
                 return 0;
-        return asprintf(ret_why, "'%s' %s", word, why) < 0 ? -ENOMEM : -EINVAL;
+        return problems_refuse(ret_why, "'%s' %s", word, why);
 }
 
 /* The words of `value`, each of them checked, with single spaces between. */
@@ -113,12 +111,6 @@ static int read_words(const char *value, WordCheck check, SettingId id, char **r
         return 0;
 }
 
-static int refuse_several(SettingId id, const char *words, char **ret_why) {
-        if (asprintf(ret_why, "'%s' is not %s", words, setting_get(id)->expected) < 0)
-                return -ENOMEM;
-        return -EINVAL;
-}
-
 int draft_set(Draft *draft, SettingId id, const char *value, const char *origin, char **ret_why) {
         _cleanup_(freep) char *words = NULL;
         bool is_list = setting_get(id)->is_list;
@@ -127,7 +119,7 @@ int draft_set(Draft *draft, SettingId id, const char *value, const char *origin,
         if (r < 0)
                 return r;
         if (!is_list && strchr(words, ' '))
-                return refuse_several(id, words, ret_why);
+                return problems_refuse(ret_why, "'%s' is not %s", words, setting_get(id)->expected);
         return text_set(draft->texts + id, &words, origin, draft->source, is_list);
 }
 

@@ -28,7 +28,7 @@ void node_drafts_done(NodeDrafts *drafts) {
 
 static int refuse(NodeDraft *node, char **ret_why, const char *value, const char *expected) {
         node->is_broken = true;
-        return asprintf(ret_why, "'%s' is not %s", value, expected) < 0 ? -ENOMEM : -EINVAL;
+        return problems_refuse(ret_why, "'%s' is not %s", value, expected);
 }
 
 int node_drafts_begin(NodeDrafts *drafts, const char *name, const char *file, const char *origin, char **ret_why) {

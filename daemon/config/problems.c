@@ -43,6 +43,19 @@ void problems_add_warning(Problems *problems, const char *format, ...) {
         va_end(arguments);
 }
 
+int problems_refuse(char **ret_why, const char *format, ...) {
+        va_list arguments;
+        int n;
+
+        va_start(arguments, format);
+        n = vasprintf(ret_why, format, arguments);
+        va_end(arguments);
+        if (n >= 0)
+                return -EINVAL;
+        *ret_why = NULL;
+        return -ENOMEM;
+}
+
 const char *problems_first_error(const Problems *problems) {
         for (size_t i = 0; i < problems->n_kept; i++)
                 if (problems->kept[i].is_error)

@@ -25,6 +25,8 @@ void problems_done(Problems *problems);
 /* What does not fit into memory is counted all the same. */
 void problems_add_error(Problems *problems, const char *format, ...) PRINTF_LIKE(2, 3);
 void problems_add_warning(Problems *problems, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Why a word is not taken, to be freed by whoever is told: `*ret_why`. -EINVAL; -ENOMEM, and it is NULL. */
+int problems_refuse(char **ret_why, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The first error, or NULL. */
 const char *problems_first_error(const Problems *problems);
 /* Each at its priority, as LOG_EVENT_CONFIG. */

@@ -194,8 +194,10 @@ static int walk_visit(Walk *walk, Cgroups *cgroups, const char *path, uint64_t i
 
                 if (!is_group(entry))
                         continue;
-                if (asprintf(&child, "%s/%s", path, entry->d_name) < 0)
+                if (asprintf(&child, "%s/%s", path, entry->d_name) < 0) {
+                        child = NULL;
                         return -ENOMEM;
+                }
                 bool is_found = entry->d_ino == id;
                 if (is_found || cgroups_get_known(cgroups, entry->d_ino)->id == 0) {
                         int r = cgroups_learn(cgroups, entry->d_ino, child);

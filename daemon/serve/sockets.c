@@ -99,7 +99,7 @@ static int set_nonblocking_cloexec(int fd) {
 
 /* Says what is wrong with a descriptor, or NULL and fills `ret`. */
 static const char *identify_passed(int fd, ListenSocket *ret) {
-        AnyAddress address;
+        AnyAddress address = { 0 };
         socklen_t n_address = sizeof address;
 
         if (sd_is_socket(fd, AF_UNSPEC, 0, -1) <= 0)

@@ -384,7 +384,7 @@ static int connect_file(Database *database, DatabaseAccess access) {
 static int judge_owner(Database *database) {
         static const char count_ours[] = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' "
                                          "AND name IN ('registry', 'registrations', 'tenures')";
-        int64_t id, n_things, n_ours;
+        int64_t id = 0, n_things = 0, n_ours = 0;
         int rc = query_number(database->handle, "PRAGMA application_id", &id);
 
         if (rc == SQLITE_OK)
@@ -403,7 +403,7 @@ static int judge_owner(Database *database) {
 
 /* May this daemon write it? A newer one that only added things says so in oldest_writer. */
 static int judge_version(Database *database) {
-        int64_t version, oldest_writer;
+        int64_t version = 0, oldest_writer = 0;
         int rc = query_number(database->handle, "PRAGMA user_version", &version);
 
         if (rc != SQLITE_OK || version < 0)
@@ -463,7 +463,7 @@ static int fail_schema(Database *database, int rc, const char *attempt) {
 
 static int migrate(Database *database) {
         GUARD_TRANSACTION(database);
-        int64_t version;
+        int64_t version = 0;
         char sql[64];
         int rc;
 
@@ -488,7 +488,7 @@ static int migrate(Database *database) {
 }
 
 static int read_creations(Database *database) {
-        int64_t creations;
+        int64_t creations = 0;
         int rc = query_number(database->handle,
                               "SELECT creation_reserved FROM registry WHERE id = 1", &creations);
 

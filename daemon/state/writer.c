@@ -92,8 +92,12 @@ int writer_new(Writer **ret, Channel *channel, const StoreOptions *options) {
                 return -ENOMEM;
         writer->channel = channel_ref(channel);
         writer->path = strdup(options->path);
-        if (!writer->path || asprintf(&writer->lock_path, "%s.lock", options->path) < 0)
+        if (!writer->path)
                 return -ENOMEM;
+        if (asprintf(&writer->lock_path, "%s.lock", options->path) < 0) {
+                writer->lock_path = NULL;
+                return -ENOMEM;
+        }
         if (database_new(&writer->database, &database) < 0)
                 return -ENOMEM;
         *ret = TAKE_PTR(writer);
