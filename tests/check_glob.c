@@ -157,6 +157,8 @@ START_TEST(test_patterns_that_are_too_long_are_refused) {
 
         memset(text, 'a', sizeof text);
         ck_assert_int_eq(glob_new(&glob, &(GlobPattern){ text, GLOB_ITEMS_MAX }, 1), -E2BIG);
+        /* the second has no room to begin in */
+        ck_assert_int_eq(glob_new(&glob, (GlobPattern[]){ { text, GLOB_ITEMS_MAX - 1 }, { text, 1 } }, 2), -E2BIG);
         ck_assert_ptr_null(glob);
         ck_assert_int_eq(glob_new(&glob, &(GlobPattern){ text, GLOB_ITEMS_MAX - 1 }, 1), 0);
         ck_assert(glob_matches(glob, text, GLOB_ITEMS_MAX - 1));

@@ -167,6 +167,18 @@ static int op_static(void) {
         return carry(registry, &event);
 }
 
+/* Users as many as there is room for, with the one there is: for one more memory is needed. */
+static void fill_users(Registry *registry) {
+        for (char c = 'a'; c < 'a' + 15; c++) {
+                Event event = event_of(EVENT_REGISTER);
+
+                event.info.name = &c;
+                event.info.n_name = 1;
+                event.peer.uid = (uid_t)c;
+                prepare(registry, &event);
+        }
+}
+
 /* It returns to its row, of another user than before. */
 static int op_return(void) {
         _cleanup_(registry_freep) Registry *registry = new_registry();
@@ -175,15 +187,19 @@ static int op_return(void) {
 
         prepare(registry, &lost);
         event.peer.uid = 8;
-        /* Users beyond those there is room for. */
-        for (char c = 'a'; c < 'a' + 15; c++) {
-                Event other = event_of(EVENT_REGISTER);
+        fill_users(registry);
+        return carry(registry, &event);
+}
 
-                other.info.name = &c;
-                other.info.n_name = 1;
-                other.peer.uid = (uid_t)c;
-                prepare(registry, &other);
-        }
+/* It turns out to be behind its twin's connection. */
+static int op_found(void) {
+        _cleanup_(registry_freep) Registry *registry = new_registry();
+        Event lost = { .kind = EVENT_CONNECTION_LOST, .node = enter(registry), .await_until_usec = 1 };
+        Event event = { .kind = EVENT_CONNECTION_FOUND, .node = lost.node };
+
+        prepare(registry, &lost);
+        fill_users(registry);
+        event.twin = registry_newest(registry);
         return carry(registry, &event);
 }
 
@@ -318,7 +334,7 @@ static const struct {
         int (*run)(void);
 } operations[] = {
         { "registry", op_registry }, { "register", op_register }, { "static", op_static },   { "return", op_return },
-        { "announced", op_announced }, { "restore", op_restore }, { "copy node", op_copy_node }, { "label", op_label },
+        { "found", op_found }, { "announced", op_announced }, { "restore", op_restore }, { "copy node", op_copy_node }, { "label", op_label },
         { "changes", op_changes },   { "control", op_control },   { "entries", op_entries }, { "glob", op_glob },
         { "refusals", op_refusals }, { "rules", op_rules },       { "access", op_access },
 };
