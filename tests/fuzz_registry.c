@@ -150,6 +150,7 @@ static void enter(Registry *registry, Model *model, const Known *new) {
         };
         Refusal expected = model_judge(model, new);
         const Node *former;
+        uint32_t last;
         size_t i = 0;
         Change change;
         Reply reply;
@@ -170,10 +171,10 @@ static void enter(Registry *registry, Model *model, const Known *new) {
         if (expected != REFUSAL_NONE)
                 return;
         former = registry_find_former(registry, &name, 1);
-        uint32_t before = former ? former->creation : 0;
+        last = former ? former->creation : 0;
         registry_apply(registry, &change);
         model_enter(model, new);
-        check_creation(registry, model, new, before);
+        check_creation(registry, model, new, last);
 }
 
 /* Something happens to the `i`th that is there, if it can. */
