@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A fuzz target: the body of any request, its selection, and what that selects. Besides that nothing is read or written
+/* A fuzz target: the body of any request, its selection, what that selects, and what it orders. Besides that nothing is read or written
  * where it should not be, it asserts that a walk finds exactly what a look at every node finds, and that patterns mean
  * what fnmatch(3) says. */
 
@@ -11,6 +11,7 @@
 #include "core/glob.h"
 #include "fuzz.h"
 #include "serve/filter.h"
+#include "serve/said.h"
 
 static Registry *make_registry(void) {
         static const char *const names[] = { "a", "ab", "abc", "b", "ba", "web_1", "web_2", "web_10", "db", "\xc3\xa9", "[x]" };
@@ -76,6 +77,29 @@ static void check_fields(const Filter *filter, const ControlRequest *request, co
         assert(offset != SIZE_MAX);
 }
 
+static void check_announcement(const ControlRequest *request) {
+        _cleanup_(said_announcement_done) SaidAnnouncement said = { 0 };
+        const char *key, *value;
+        size_t offset = 0, n_pairs = 0;
+
+        if (said_announcement_parse(request, &said))
+                return;
+        assert(node_name_check(said.selection.name, said.selection.n_name) == NODE_NAME_OK);
+        assert(!said.profile.host || node_host_is_valid(said.profile.host, strlen(said.profile.host)));
+        while (node_profile_next(&said.profile, &offset, &key, &value))
+                n_pairs++;
+        assert(n_pairs <= NODE_METADATA_PAIRS_MAX && offset == said.profile.n_metadata);
+}
+
+static void check_entry(const ControlRequest *request) {
+        SaidEntry said;
+
+        if (said_entry_parse(request, true, &said))
+                return;
+        assert(node_name_check(said.selection.name, said.selection.n_name) == NODE_NAME_OK);
+        assert(said.port > 0 && said.port <= UINT16_MAX);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static Registry *registry;
         _cleanup_(filter_unrefp) Filter *filter = NULL;
@@ -88,6 +112,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (!control_parse_request(data, size, &request) || request.version != CONTROL_VERSION)
                 return 0;
         assert(control_has_magic(data, size));
+        check_announcement(&request);
+        check_entry(&request);
         r = filter_new(&filter, &request, &wrong);
         assert(r <= 0 || wrong);
         if (r != 0)

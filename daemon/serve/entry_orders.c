@@ -20,6 +20,7 @@
 #include "serve/answer.h"
 #include "serve/records.h"
 #include "serve/entry_rules.h"
+#include "serve/said.h"
 #include "serve/selection.h"
 #include "timer.h"
 
@@ -251,45 +252,8 @@ void entry_orders_on_answer(EntryOrders *orders, const StoreAnswer *answer) {
 
 /* --- what is ordered ---------------------------------------------------------------------------- */
 
-/* As it was said; texts borrow from the request. */
-typedef struct Said {
-        Selection selection;
-        uint64_t port;
-        const char *host;
-        size_t n_host;
-        Address address;
-        bool has_address;
-} Said;
-
-/* NULL, or what is wrong, in words. */
-static const char *said_parse(const ControlRequest *request, bool needs_port, Said *ret) {
-        Said said = { .port = 0 };
-        const char *wrong = selection_parse(request, true, &said.selection);
-        ControlField field;
-        size_t offset = 0;
-
-        while (!wrong && control_next_field(request->fields, request->n_fields, &offset, &field)) {
-                if (field.tag == CONTROL_TAG_PORT)
-                        said.port = control_field_u64(&field);
-                if (field.tag == CONTROL_TAG_HOST) {
-                        said.host = (const char *)field.value;
-                        said.n_host = field.n_value;
-                }
-                if (field.tag == CONTROL_TAG_ADDRESS) {
-                        wrong = selection_parse_scope(&field, &said.address) ? NULL : "The address is none.";
-                        said.has_address = true;
-                }
-        }
-        if (!wrong && needs_port && (said.port == 0 || said.port > UINT16_MAX))
-                wrong = "A port is a number from 1 to 65535.";
-        if (!wrong && said.host && !node_host_is_valid(said.host, said.n_host))
-                wrong = "That cannot be the host part of a node's name.";
-        *ret = said;
-        return wrong;
-}
-
 /* A copy that is the order's. 0 or -ENOMEM. */
-static int said_to_entry(const Said *said, uid_t uid, Entry *ret) {
+static int said_to_entry(const SaidEntry *said, uid_t uid, Entry *ret) {
         _cleanup_(entry_done) Entry entry = {
                 .n_name = said->selection.n_name,
                 .address = said->address,
@@ -359,7 +323,7 @@ static StoreOrderKind kind_of(const ControlRequest *request) {
         }
 }
 
-static bool is_permitted(Conn *conn, const Said *said, uid_t *ret_uid) {
+static bool is_permitted(Conn *conn, const SaidEntry *said, uid_t *ret_uid) {
         LogFields fields = { .node = said->selection.name, .n_node = said->selection.n_name };
 
         if (conn_get_peer_uid(conn, ret_uid) < 0)
@@ -377,8 +341,8 @@ void entry_orders_on_request(EntryOrders *orders, Conn *conn, const ControlReque
         bool is_addition = order.kind == STORE_ADD_ENTRY || order.kind == STORE_ADD_PIN;
         Objection objection = { 0 };
         uid_t uid;
-        Said said;
-        const char *wrong = said_parse(request, is_addition, &said);
+        SaidEntry said;
+        const char *wrong = said_entry_parse(request, is_addition, &said);
         int r;
 
         if (wrong) {

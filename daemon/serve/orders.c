@@ -16,6 +16,7 @@
 #include "log.h"
 #include "serve/answer.h"
 #include "serve/records.h"
+#include "serve/said.h"
 #include "serve/selection.h"
 
 struct Orders {
@@ -48,85 +49,8 @@ static void orders_deny(Conn *conn, const Node *node, uid_t uid, const char *tex
 
 /* --- announcements ---------------------------------------------------------------------------- */
 
-typedef struct Announcement {
-        Selection selection;
-        bool has_creation;
-        uint64_t creation; /* as it was said: what does not fit 32 bits is nobody's */
-        NodeAnnounced announced;
-        NodeProfile profile; /* owned */
-} Announcement;
-
-static void announcement_done(Announcement *announcement) {
-        node_profile_done(&announcement->profile);
-}
-
-/* Whole values only: a word that contains a NUL is none. */
-static char *copy_text(const ControlField *field) {
-        if (memchr(field->value, 0, field->n_value))
-                return NULL;
-        return strndup((const char *)field->value, field->n_value);
-}
-
-static const char *parse_announced(const ControlField *field, NodeAnnounced *ret) {
-        _cleanup_(freep) char *word = copy_text(field);
-
-        if (!word || node_announced_from_string(word, ret) < 0)
-                return "A node can announce that it is ready or draining.";
-        return NULL;
-}
-
-static const char *parse_host(const ControlField *field, NodeProfile *profile) {
-        if (!node_host_is_valid((const char *)field->value, field->n_value))
-                return "That cannot be the host part of a node's name.";
-        free(profile->host);
-        profile->host = copy_text(field);
-        return profile->host ? NULL : "There is no memory for that.";
-}
-
-static const char *parse_pair(const ControlField *field, NodeProfile *profile) {
-        const char *key = (const char *)field->value;
-        const char *end = memchr(key, 0, field->n_value);
-        int r;
-
-        if (!end)
-                return "A pair is a key, a zero byte and a value.";
-        r = node_profile_set(profile, key, (size_t)(end - key), end + 1, field->n_value - (size_t)(end + 1 - key));
-        if (r == -E2BIG)
-                return "A node can announce 32 pairs at most.";
-        if (r == -EINVAL)
-                return "A key is 1 to 64 letters, digits, '.', '_' or '-', a value at most 256 bytes of text.";
-        return r < 0 ? "There is no memory for that." : NULL;
-}
-
-static const char *parse_field(const ControlField *field, Announcement *announcement) {
-        switch (field->tag) {
-        case CONTROL_TAG_CREATION:
-                announcement->has_creation = true;
-                announcement->creation = control_field_u64(field);
-                return NULL;
-        case CONTROL_TAG_ANNOUNCED:
-                return parse_announced(field, &announcement->announced);
-        case CONTROL_TAG_HOST:
-                return parse_host(field, &announcement->profile);
-        case CONTROL_TAG_PAIR:
-                return parse_pair(field, &announcement->profile);
-        default: /* what a later client may say */
-                return NULL;
-        }
-}
-
-static const char *announcement_parse(const ControlRequest *request, Announcement *announcement) {
-        const char *wrong = selection_parse(request, true, &announcement->selection);
-        ControlField field;
-        size_t offset = 0;
-
-        while (!wrong && control_next_field(request->fields, request->n_fields, &offset, &field))
-                wrong = parse_field(&field, announcement);
-        return wrong;
-}
-
 /* Of several nodes of one name: the one with that creation, or the one of that user. */
-static int announcement_find(const Announcement *announcement, const Registry *registry, uid_t uid, Node **ret,
+static int announcement_find(const SaidAnnouncement *announcement, const Registry *registry, uid_t uid, Node **ret,
                              char *text, size_t n_text) {
         Node *found = NULL, *node = NULL;
         size_t n_found = 0;
@@ -142,7 +66,7 @@ static int announcement_find(const Announcement *announcement, const Registry *r
         return 0;
 }
 
-static const char *announcement_judge(const Announcement *announcement, const Node *node, uid_t uid, ConnKind kind) {
+static const char *announcement_judge(const SaidAnnouncement *announcement, const Node *node, uid_t uid, ConnKind kind) {
         if (uid == NODE_UID_UNKNOWN)
                 return "It cannot be told who asks.";
         if (uid != node->peer.uid && kind == CONN_EPMD)
@@ -158,12 +82,12 @@ static const char *announcement_judge(const Announcement *announcement, const No
 
 /* A script that says "ready" while the node from before is still going means the one to come: it asks again. A node
  * that speaks for itself says which one it is. */
-static bool is_meant_for_successor(const Announcement *announcement, const Node *node) {
+static bool is_meant_for_successor(const SaidAnnouncement *announcement, const Node *node) {
         return announcement->announced == NODE_ANNOUNCED_READY && !announcement->has_creation &&
                node_is_going(&node->facts);
 }
 
-static int merge(Orders *orders, Node *node, const Announcement *announcement) {
+static int merge(Orders *orders, Node *node, const SaidAnnouncement *announcement) {
         return ledger_carry(orders->parts.ledger,
                             &(Event){
                                     .kind = EVENT_ANNOUNCED,
@@ -176,9 +100,9 @@ static int merge(Orders *orders, Node *node, const Announcement *announcement) {
 }
 
 void orders_announce(Orders *orders, Conn *conn, const ControlRequest *request) {
-        _cleanup_(announcement_done) Announcement announcement = { 0 };
+        _cleanup_(said_announcement_done) SaidAnnouncement announcement = { 0 };
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
-        const char *wrong = announcement_parse(request, &announcement);
+        const char *wrong = said_announcement_parse(request, &announcement);
         uid_t uid = orders_find_uid(orders, conn);
         char text[512];
         Node *node;
