@@ -120,7 +120,8 @@ class Machine:
         subprocess.run([LIB / "mkroot.sh", self.root, self.name], check=True, timeout=60)
         if self.has_rollcall and has_sanitizers():
             # The sandbox denies what the search for leaks needs.
-            self.write("/etc/systemd/system/rollcalld.service.d/asan.conf", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n")
+            for unit in ("rollcalld.service", "rollcall-wait@.service"):
+                self.write(f"/etc/systemd/system/{unit}.d/asan.conf", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n")
         if self._prepare:
             self._prepare(self.root)
         self._supervisor = subprocess.Popen(
