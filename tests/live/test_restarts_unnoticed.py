@@ -216,7 +216,7 @@ def test_a_stored_connection_that_ended_while_the_daemon_was_down_is_proof_of_de
         machine.run("kill", "-KILL", pid)
         machine.wait_daemon_other_than(pid)
         assert machine.client.port_please("gone") is None
-        assert machine.sql("SELECT how FROM history WHERE name = 'gone'") != []
+        wait_for(lambda: machine.sql("SELECT how FROM history WHERE name = 'gone'"), "its end in the file")
     crowd.wait_stored()
 
 
