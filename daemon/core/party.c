@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Knows who counts as one. Does not know how it is found out who somebody is (serve/gate). */
+
+#include "core/party.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Of IPv6: what a provider gives to one customer at least. */
+#define NETWORK_BYTES 8
+
+Party party_of_user(uid_t uid) {
+        return (Party){ .address = ADDRESS_ANY, .uid = uid };
+}
+
+Party party_of_address(const Address *address) {
+        Party party = { .address = *address };
+
+        if (!address_is_ipv4(address))
+                memset(party.address.bytes + NETWORK_BYTES, 0, sizeof party.address.bytes - NETWORK_BYTES);
+        return party;
+}
+
+bool party_is_user(const Party *party) {
+        return address_is_any(&party->address);
+}
+
+bool party_equal(const Party *a, const Party *b) {
+        return a->uid == b->uid && address_equal(&a->address, &b->address);
+}
+
+/* The finalizer of splitmix64. */
+static uint64_t mix(uint64_t x) {
+        x += UINT64_C(0x9e3779b97f4a7c15);
+        x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+        x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+        return x ^ (x >> 31);
+}
+
+uint64_t party_hash(const Party *party, uint64_t seed) {
+        uint64_t halves[2];
+
+        memcpy(halves, party->address.bytes, sizeof halves);
+        return mix(mix(mix(seed ^ halves[0]) ^ halves[1]) ^ party->uid);
+}
+
+const char *party_format(const Party *party, char text[static PARTY_TEXT_MAX]) {
+        char address[ADDRESS_TEXT_MAX];
+
+        if (!party_is_user(party))
+                snprintf(text, PARTY_TEXT_MAX, address_is_ipv4(&party->address) ? "%s" : "%s/64",
+                         address_format(&party->address, address));
+        else if (party->uid == NODE_UID_UNKNOWN)
+                snprintf(text, PARTY_TEXT_MAX, "a user that is not known");
+        else
+                snprintf(text, PARTY_TEXT_MAX, "uid %u", party->uid);
+        return text;
+}
