@@ -18,10 +18,12 @@
 #include <time.h>
 
 #include "core/creation.h"
+#include "core/wire.h"
 #include "herald.h"
 #include "log.h"
 #include "config/reload.h"
 #include "serve/acceptor.h"
+#include "serve/blame.h"
 #include "serve/conn.h"
 #include "serve/entry_orders.h"
 #include "serve/gate.h"
@@ -78,6 +80,7 @@ struct Server {
         Keeper *keeper;
         Listings *listings;
         Gate *gate;
+        Blame *blame;
         Registrar *registrar;
         Mapper *mapper;
         Watch *watch;
@@ -421,6 +424,24 @@ static void server_on_end(void *userdata, Conn *conn) {
         mapper_on_end(server->mapper, conn);
 }
 
+/* A lookup is answered from memory at once; all else may look at every node, or ask the kernel, or write. */
+static bool server_is_dear(void *userdata, const Conn *conn, const uint8_t *body, size_t n_body) {
+        (void)userdata;
+        return conn_kind(conn) == CONN_CONTROL || n_body == 0 || body[0] != WIRE_PORT2;
+}
+
+static Party server_find_party(void *userdata, Conn *conn) {
+        Server *server = userdata;
+
+        return gate_find_party(server->gate, conn);
+}
+
+static void server_on_offence(void *userdata, const ConnOffence *offence) {
+        Server *server = userdata;
+
+        blame_note(server->blame, offence);
+}
+
 /* Before the answer leaves: whoever reads it may start our successor at once. */
 static void server_on_kill(void *userdata) {
         Server *server = userdata;
@@ -572,7 +593,15 @@ static int server_build_service(Server *server, size_t n_conns_max) {
                               .n_conns_max = n_conns_max,
                               .delay_write_sec = config->delay_write_sec,
                       },
-                      &(ConnHandler){ server_on_request, server_on_end, server }, &server->counters);
+                      &(ConnHandler){
+                              .on_request = server_on_request,
+                              .on_end = server_on_end,
+                              .is_dear = server_is_dear,
+                              .find_party = server_find_party,
+                              .on_offence = server_on_offence,
+                              .userdata = server,
+                      },
+                      &server->counters);
         if (r >= 0)
                 r = acceptors_new(&server->acceptors, server->event, server->conns,
                                   config->delay_accept_sec);
@@ -594,6 +623,8 @@ static int server_build_mapper(Server *server) {
         if (r >= 0)
                 r = gate_new(&server->gate, server->vigil, &server->counters);
         if (r >= 0)
+                r = blame_new(&server->blame, server->event, server->vigil, BLAME_INTERVAL_USEC);
+        if (r >= 0)
                 r = mapper_new(&server->mapper,
                                &(MapperParts){ server->registry, server->ledger, server->vigil,
                                                server->gate, server->registrar, server->listings, &server->counters,
@@ -613,6 +644,7 @@ static void server_seat_operator(Server *server) {
                 .ledger = server->ledger,
                 .vigil = server->vigil,
                 .gate = server->gate,
+                .blame = server->blame,
                 .list_from = &server->config->settings.list_from,
                 .conns = server->conns,
                 .listings = server->listings,
@@ -709,7 +741,6 @@ Server *server_free(Server *server) {
         if (server->fdstore)
                 fdstore_flush(server->fdstore);
         mapper_free(server->mapper);
-        gate_free(server->gate);
         watch_free(server->watch);
         entry_orders_free(server->entry_orders);
         orders_free(server->orders);
@@ -724,6 +755,8 @@ Server *server_free(Server *server) {
         statics_free(server->statics);
         pins_free(server->pins);
         unit_states_free(server->unit_states);
+        blame_free(server->blame);
+        gate_free(server->gate);
         vigil_free(server->vigil);
         store_free(server->store);
         refusals_free(server->refusals);

@@ -79,7 +79,7 @@ static Bench *bench_new_delayed(const ConnOptions *options, unsigned delay_accep
         bench->port = port_of(fd);
         bench->node = node_new(&(NodeInfo){ .name = "a", .n_name = 1 });
         ck_assert_int_eq(conns_new(&bench->conns, bench->event, options ? options : &usual,
-                                   &(ConnHandler){ on_request, on_end, bench }, &bench->counters),
+                                   &(ConnHandler){ .on_request = on_request, .on_end = on_end, .userdata = bench }, &bench->counters),
                          0);
         ck_assert_int_eq(acceptors_new(&bench->acceptors, bench->event, bench->conns, delay_accept_sec), 0);
         ck_assert_int_eq(acceptors_add(bench->acceptors, &fd, CONN_EPMD, bench->port), 0);

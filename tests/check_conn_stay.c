@@ -77,8 +77,14 @@ static void on_rested(void *userdata, Conn *conn) {
 }
 
 static void begin_stream(Bench *bench, Conn *conn) {
-        bench->result = conn_stream_begin(conn, &(ConnStream){ on_idle, on_left, on_slow, on_rested, bench->rest_usec,
-                                                               bench });
+        bench->result = conn_stream_begin(conn, &(ConnStream){
+                                                        .on_idle = on_idle,
+                                                        .on_left = on_left,
+                                                        .on_slow = on_slow,
+                                                        .on_rested = on_rested,
+                                                        .rest_usec = bench->rest_usec,
+                                                        .userdata = bench,
+                                                });
         if (bench->result >= 0 && bench->blob)
                 send_blob(bench, conn);
 }
@@ -90,7 +96,7 @@ static void on_request(void *userdata, Conn *conn, const uint8_t *body, size_t n
         bench->n_body = n_body;
         switch (body[0]) {
         case 'h':
-                bench->result = conn_hold(conn, &(ConnHolder){ on_left, bench });
+                bench->result = conn_hold(conn, PLACE_HELD, 0, &(ConnHolder){ on_left, bench });
                 break;
         case 's':
                 begin_stream(bench, conn);
@@ -127,7 +133,7 @@ static Bench *bench_new(uint64_t packet_timeout_usec, size_t n_conns_max) {
         ck_assert_int_eq(conns_new(&bench->conns, bench->event,
                                    &(ConnOptions){ .packet_timeout_usec = packet_timeout_usec,
                                                    .n_conns_max = n_conns_max },
-                                   &(ConnHandler){ on_request, on_end, bench }, &bench->counters),
+                                   &(ConnHandler){ .on_request = on_request, .on_end = on_end, .userdata = bench }, &bench->counters),
                          0);
         return bench;
 }

@@ -71,7 +71,7 @@ static Bench *bench_new(void) {
         bench->until_usec += test_now();
         ck_assert_int_eq(conns_new(&bench->conns, bench->event,
                                    &(ConnOptions){ .packet_timeout_usec = 60 * USEC_PER_SEC, .n_conns_max = 100000 },
-                                   &(ConnHandler){ on_request, on_end, bench }, &bench->counters),
+                                   &(ConnHandler){ .on_request = on_request, .on_end = on_end, .userdata = bench }, &bench->counters),
                          0);
         ck_assert_int_eq(held_new(&bench->held, bench->event, &(HeldHandler){ on_turn, bench }), 0);
         return bench;

@@ -171,9 +171,9 @@ START_TEST(test_too_much_that_waits_is_refused_in_words) {
 }
 END_TEST
 
-/* The rest of the connections that may be held is for those who order, or register. */
+/* Half of the places is for other users; and other connections that may be held are for those who order, or register. */
 START_TEST(test_so_many_find_at_once_while_the_disk_hangs) {
-        enum { N = FIND_WAITING_MAX + 20 };
+        enum { N_MAX = FIND_WAITING_MAX / 2, N = N_MAX + 20 };
         Desk *desk = make_desk_with_disk();
         int fd = registered(desk, "a", 1), other_fd, order_fd, fds[N];
         unsigned n_busy = 0, n_told = 0;
@@ -183,10 +183,10 @@ START_TEST(test_so_many_find_at_once_while_the_disk_hangs) {
         other_fd = newcomer(desk, "b", 1);
         for (unsigned i = 0; i < N; i++)
                 fds[i] = begin_find(desk, true, "b");
-        ck_assert_uint_eq(pending_n(desk->pending), FIND_WAITING_MAX);
+        ck_assert_uint_eq(pending_n(desk->pending), N_MAX);
         order_fd = begin_words(desk, CONTROL_ANNOUNCE, WORDS("name", "a", "announced", "ready"));
         turn(desk->event);
-        ck_assert_uint_eq(pending_n(desk->pending), FIND_WAITING_MAX + 1);
+        ck_assert_uint_eq(pending_n(desk->pending), N_MAX + 1);
         disk_hang(0);
         for (unsigned i = 0; i < N; i++) {
                 _cleanup_(freep) char *answer = hear_words(desk, fds[i]);
@@ -194,13 +194,50 @@ START_TEST(test_so_many_find_at_once_while_the_disk_hangs) {
                 n_busy += strncmp(answer, "error error=5 ", 14) == 0;
                 n_told += strstr(answer, "node name=b ") != NULL;
         }
-        ck_assert_uint_eq(n_told, FIND_WAITING_MAX);
-        ck_assert_uint_eq(n_busy, N - FIND_WAITING_MAX);
+        ck_assert_uint_eq(n_told, N_MAX);
+        ck_assert_uint_eq(n_busy, N - N_MAX);
         ordered = hear_words(desk, order_fd);
         ck_assert_says(ordered, "state=ready");
         ck_assert_uint_eq(pending_n(desk->pending), 0);
         close(other_fd);
         close(fd);
+        desk_free(desk);
+}
+END_TEST
+
+/* Of all lengths one was as long as its buffer, which grows when the end is written. */
+START_TEST(test_what_has_left_does_not_count_whatever_its_length) {
+        enum { N = 120 };
+        Desk *desk = make_desk_with_disk();
+        char names[N][NODE_NAME_BYTES_MAX + 1];
+        int node_fds[N], fds[N], fd;
+        _cleanup_(freep) char *last = NULL;
+
+        hang_the_disk(desk);
+        for (int i = 0; i < N; i++) {
+                memset(names[i], 'a', sizeof names[i]);
+                names[i][2 * i + 1] = 0;
+                node_fds[i] = newcomer(desk, names[i], 1);
+        }
+        for (int i = 0; i < N; i++)
+                fds[i] = begin_find(desk, false, names[i]);
+        ck_assert_uint_eq(pending_n(desk->pending), N);
+        disk_hang(0);
+        for (int i = 0; i < N; i++) {
+                _cleanup_(freep) char *answer = hear_words(desk, fds[i]);
+
+                ck_assert_says(answer, "\nend");
+        }
+        ck_assert_uint_eq(pending_n(desk->pending), 0);
+        hang_the_disk(desk);
+        fd = newcomer(desk, "late", 1);
+        fds[0] = begin_find(desk, true, "late");
+        disk_hang(0);
+        last = hear_words(desk, fds[0]);
+        ck_assert_says(last, "node name=late");
+        close(fd);
+        for (int i = 0; i < N; i++)
+                close(node_fds[i]);
         desk_free(desk);
 }
 END_TEST
@@ -244,6 +281,7 @@ Suite *suite(void) {
         tcase_add_loop_test(tcase, test_whoever_leaves_leaves_nothing_behind, 0, 3);
         tcase_add_test(tcase, test_too_much_that_waits_is_refused_in_words);
         tcase_add_test(tcase, test_so_many_find_at_once_while_the_disk_hangs);
+        tcase_add_test(tcase, test_what_has_left_does_not_count_whatever_its_length);
         tcase_add_test(tcase, test_slow_readers_of_long_answers_hold_so_much_and_no_more);
         suite_add_tcase(suite, tcase);
         return suite;

@@ -42,7 +42,7 @@ static Bench *hasty_bench(uint64_t packet_timeout_usec) {
         ck_assert_int_eq(watch_new(&bench->watch, bench->registry), 0);
         ck_assert_int_eq(conns_new(&bench->conns, bench->event,
                                    &(ConnOptions){ .packet_timeout_usec = packet_timeout_usec, .n_conns_max = 10000 },
-                                   &(ConnHandler){ on_request, on_end, bench }, &bench->counters),
+                                   &(ConnHandler){ .on_request = on_request, .on_end = on_end, .userdata = bench }, &bench->counters),
                          0);
         return bench;
 }

@@ -62,6 +62,7 @@ typedef struct Desk {
         Keeper *keeper;
         Listings *listings;
         Gate *gate;
+        Blame *blame;
         Registrar *registrar;
         Mapper *mapper;
         Watch *watch;
@@ -84,6 +85,14 @@ static inline void desk_on_request(void *userdata, Conn *conn, const uint8_t *bo
                 operator_on_request(&desk->operator_parts, conn, body, n_body);
         else if (!operator_on_tcp_request(&desk->operator_parts, conn, body, n_body))
                 mapper_on_request(desk->mapper, conn, body, n_body);
+}
+
+static inline Party desk_find_party(void *userdata, Conn *conn) {
+        return gate_find_party(((Desk *)userdata)->gate, conn);
+}
+
+static inline void desk_on_offence(void *userdata, const ConnOffence *offence) {
+        blame_note(((Desk *)userdata)->blame, offence);
 }
 
 static inline void desk_on_end(void *userdata, Conn *conn) {
@@ -196,7 +205,9 @@ static inline void desk_open_evidence(Desk *desk) {
 static inline void desk_open_service(Desk *desk) {
         ck_assert_int_eq(conns_new(&desk->conns, desk->event,
                                    &(ConnOptions){ .packet_timeout_usec = 60 * USEC_PER_SEC, .n_conns_max = 100000 },
-                                   &(ConnHandler){ desk_on_request, desk_on_end, desk }, &desk->counters),
+                                   &(ConnHandler){ .on_request = desk_on_request, .on_end = desk_on_end,
+                                                   .find_party = desk_find_party, .on_offence = desk_on_offence,
+                                                   .userdata = desk }, &desk->counters),
                          0);
         ck_assert_int_eq(acceptors_new(&desk->acceptors, desk->event, desk->conns, 0), 0);
         ck_assert_int_eq(keeper_new(&desk->keeper, desk->event, desk->fdstore, desk->conns, &desk->kept, desk->port), 0);
@@ -209,6 +220,7 @@ static inline void desk_open_service(Desk *desk) {
         ck_assert_int_eq(access_list_add(&desk->lookup_from, "any"), 0);
         ck_assert_int_eq(access_list_add(&desk->list_from, "local"), 0);
         ck_assert_int_eq(gate_new(&desk->gate, desk->vigil, &desk->counters), 0);
+        ck_assert_int_eq(blame_new(&desk->blame, desk->event, desk->vigil, BLAME_INTERVAL_USEC), 0);
         ck_assert_int_eq(mapper_new(&desk->mapper,
                                     &(MapperParts){ desk->registry, desk->ledger, desk->vigil, desk->gate,
                                                     desk->registrar, desk->listings, &desk->counters,
@@ -239,6 +251,7 @@ static inline void desk_open_service(Desk *desk) {
                 .ledger = desk->ledger,
                 .vigil = desk->vigil,
                 .gate = desk->gate,
+                .blame = desk->blame,
                 .list_from = &desk->list_from,
                 .conns = desk->conns,
                 .listings = desk->listings,
@@ -293,6 +306,7 @@ static inline void desk_stop(Desk *desk) {
         ledger_answer_written(desk->ledger);
         fdstore_flush(desk->fdstore);
         mapper_free(desk->mapper);
+        blame_free(desk->blame);
         gate_free(desk->gate);
         watch_free(desk->watch);
         entry_orders_free(desk->entry_orders);

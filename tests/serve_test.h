@@ -45,6 +45,7 @@ struct World {
         Keeper *keeper;
         Listings *listings;
         Gate *gate;
+        Blame *blame;
         Registrar *registrar;
         Mapper *mapper;
         Watch *watch;
@@ -69,6 +70,14 @@ static inline void world_on_request(void *userdata, Conn *conn, const uint8_t *b
                 operator_on_request(&world->operator_parts, conn, body, n_body);
         else if (!operator_on_tcp_request(&world->operator_parts, conn, body, n_body))
                 mapper_on_request(world->mapper, conn, body, n_body);
+}
+
+static inline Party world_find_party(void *userdata, Conn *conn) {
+        return gate_find_party(((World *)userdata)->gate, conn);
+}
+
+static inline void world_on_offence(void *userdata, const ConnOffence *offence) {
+        blame_note(((World *)userdata)->blame, offence);
 }
 
 static inline void world_on_end(void *userdata, Conn *conn) {
@@ -209,7 +218,9 @@ static inline void world_build_service(World *world) {
         ck_assert_int_eq(conns_new(&world->conns, world->event,
                                    &(ConnOptions){ .packet_timeout_usec = 60 * USEC_PER_SEC,
                                                    .n_conns_max = or_plenty(world->options.n_conns_max) },
-                                   &(ConnHandler){ world_on_request, world_on_end, world }, &world->counters),
+                                   &(ConnHandler){ .on_request = world_on_request, .on_end = world_on_end,
+                                                   .find_party = world_find_party, .on_offence = world_on_offence,
+                                                   .userdata = world }, &world->counters),
                          0);
         ck_assert_int_eq(acceptors_new(&world->acceptors, world->event, world->conns, 0), 0);
         ck_assert_int_eq(keeper_new(&world->keeper, world->event, world->fdstore, world->conns, &kept,
@@ -223,6 +234,7 @@ static inline void world_build_service(World *world) {
                          0);
         world_open_access(world);
         ck_assert_int_eq(gate_new(&world->gate, world->vigil, &world->counters), 0);
+        ck_assert_int_eq(blame_new(&world->blame, world->event, world->vigil, BLAME_INTERVAL_USEC), 0);
         ck_assert_int_eq(mapper_new(&world->mapper,
                                     &(MapperParts){ world->registry, world->ledger, world->vigil,
                                                     world->gate, world->registrar, world->listings, &world->counters, NULL },
@@ -252,6 +264,7 @@ static inline void world_build_desk(World *world) {
                 .ledger = world->ledger,
                 .vigil = world->vigil,
                 .gate = world->gate,
+                .blame = world->blame,
                 .list_from = &world->list_from,
                 .conns = world->conns,
                 .listings = world->listings,
@@ -294,6 +307,7 @@ static inline void world_stop(World *world) {
         (void)store_stop(world->store, LONG_USEC);
         ledger_answer_written(world->ledger);
         mapper_free(world->mapper);
+        blame_free(world->blame);
         gate_free(world->gate);
         watch_free(world->watch);
         orders_free(world->orders);

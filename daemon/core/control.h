@@ -58,6 +58,7 @@ typedef enum ControlKind {
         CONTROL_MORE_RECORD = 74,    /* HISTORY, AT: there is more, ask again with this CURSOR */
         CONTROL_PIN_RECORD = 75,     /* NAME, PORT, SINCE, BY? */
         CONTROL_ENTRY_RECORD = 76,   /* NAME, HOST?, PORT, ADDRESS, SINCE, BY, STATE, REASON? */
+        CONTROL_CULPRIT_RECORD = 77, /* who has too many connections: UID or ADDRESS, UNIT?, SINCE, AT, N_SHED, N_BUSY */
 } ControlKind;
 
 typedef enum ControlError {
@@ -165,6 +166,10 @@ typedef enum ControlTag {
         CONTROL_TAG_N_HELD = 87,       /* u64 newcomers that wait for a holder that is going */
         CONTROL_TAG_UNITS_UNSEEN = 88, /* text: why systemd cannot be asked about units; absent: it can */
         CONTROL_TAG_CONFIG_FILE = 89,  /* text: a configuration file that is in force; once for each */
+
+        /* CONTROL_CULPRIT_RECORD */
+        CONTROL_TAG_N_SHED = 90, /* u64 connections of his that were closed to make room */
+        CONTROL_TAG_N_BUSY = 91, /* u64 that were told that too many of his are held, or watch, already */
 } ControlTag;
 
 typedef struct ControlField {

@@ -2,8 +2,8 @@
 /*
  * Knows listening sockets and what accept() can say. Does not know what is sent on a connection.
  *
- * The trap: at EMFILE a level-triggered loop would spin on a listener that it cannot serve. The oldest
- * connection without a node makes room; if there is none, the listener rests (P6).
+ * The trap: at EMFILE a level-triggered loop would spin on a listener that it cannot serve. A connection without a node
+ * makes room; if there is none, the listener rests (P6).
  */
 
 #include "serve/acceptor.h"
@@ -110,7 +110,7 @@ static bool acceptor_survives(Acceptor *acceptor, int error) {
         case ENOMEM:
                 if (!acceptor_has_client(acceptor))
                         return false;
-                if (conns_shed_oldest(acceptor->acceptors->conns))
+                if (conns_make_room(acceptor->acceptors->conns))
                         return true;
                 log_event(LOG_ERR, LOG_EVENT_SHED, NULL,
                           "No connection can be accepted: %s. Trying again every %u ms",

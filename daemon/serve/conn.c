@@ -80,6 +80,8 @@ void conn_set_state(Conn *conn, ConnState state) {
         conn->state = state;
         if (from == to)
                 return;
+        shares_leave(conn->conns->shares, &conn->place);
+        turns_leave(&conn->conns->turns, &conn->turn);
         conn_list_remove(from, conn);
         conn_list_append(to, conn);
 }
@@ -141,11 +143,11 @@ static void conns_reap(Conns *conns) {
         }
 }
 
-static void conns_enter(Conns *conns) {
+void conns_enter(Conns *conns) {
         conns->depth++;
 }
 
-static void conns_leave(Conns *conns) {
+void conns_leave(Conns *conns) {
         assert(conns->depth > 0);
         if (--conns->depth == 0)
                 conns_reap(conns);
@@ -198,7 +200,10 @@ int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const Co
         if (!conns)
                 return -ENOMEM;
         conns->event = event;
-        conns->outgoing_fd = -1;
+        conns->epoll_fd = conns->outgoing_fd = -1;
+        r = shares_new(&conns->shares, (uint64_t)random_u32() << 32 | random_u32());
+        if (r < 0)
+                return r;
         conns->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
         if (conns->epoll_fd < 0)
                 return -errno;
@@ -215,6 +220,9 @@ int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const Co
         if (r < 0)
                 return r;
         r = conn_streams_init(conns);
+        if (r < 0)
+                return r;
+        r = conns_open_turns(conns);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(conns);
@@ -237,10 +245,12 @@ Conns *conns_free(Conns *conns) {
         conn_list_close(&conns->held);
         conn_list_close(&conns->passing);
         conns_reap(conns);
+        sd_event_source_disable_unref(conns->turn_source);
         sd_event_source_disable_unref(conns->reaper);
         sd_event_source_disable_unref(conns->io);
         close_fdp(&conns->outgoing_fd);
         close_fdp(&conns->epoll_fd);
+        shares_free(conns->shares);
         free(conns);
         return NULL;
 }
@@ -350,15 +360,18 @@ static int conns_on_io(sd_event_source *source, int fd, uint32_t events, void *u
         struct epoll_event ready[SERVE_BATCH];
         Conns *conns = userdata;
         int n = epoll_wait(fd, ready, SERVE_BATCH, 0);
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + CONNS_DISPATCH_USEC;
 
         (void)source;
         (void)events;
         conns_enter(conns);
-        for (int i = 0; i < n; i++)
+        /* Whoever has no turn now is told of again, behind the others. */
+        for (int i = 0; i < n && (i == 0 || now_usec(CLOCK_MONOTONIC) < until); i++)
                 if (ready[i].data.ptr)
                         conn_on_ready(ready[i].data.ptr, ready[i].events);
                 else
                         conns_on_outgoing(conns);
+        conns_serve_overdue(conns);
         conns_leave(conns);
         return 0;
 }
@@ -371,7 +384,9 @@ void conn_park(Conn *conn, uint32_t events) {
         if (r < 0) {
                 log_error("A connection cannot be watched and is closed: %s", strerror(-r));
                 conn_finish(conn);
+                return;
         }
+        conn_take_place(conn);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -384,24 +399,24 @@ static void conn_garbage(Conn *conn, const uint8_t *data, size_t n_data) {
         conn_finish(conn);
 }
 
-/* What has come so far is kept with the connection; complete requests never get here. */
-static void conn_keep_input(Conn *conn, size_t n_data) {
+/* What has come so far is kept with the connection. False: there is no memory for it, and it is closed. */
+static bool conn_keep_input(Conn *conn, size_t n_data) {
         Conns *conns = conn->conns;
 
         if (!conn->in) {
                 conn->in = malloc(sizeof conns->scratch);
                 if (!conn->in) {
                         conn_finish(conn);
-                        return;
+                        return false;
                 }
                 memcpy(conn->in, conns->scratch, n_data);
         }
         conn->n_in = (uint16_t)n_data;
-        conn_park(conn, EPOLLIN);
+        return true;
 }
 
 /* Not before its handler is done with it: what the handler knows of the client borrows from the request. */
-static void conn_forget_input(Conn *conn) {
+void conn_forget_input(Conn *conn) {
         free(conn->in);
         conn->in = NULL;
         conn->n_in = 0;
@@ -438,45 +453,22 @@ static void conn_read(Conn *conn) {
         n_data = conn->n_in + (size_t)n;
         switch (wire_frame(buffer, n_data, &body, &n_body)) {
         case WIRE_FRAME_INCOMPLETE:
-                conn_keep_input(conn, n_data);
+                if (conn_keep_input(conn, n_data))
+                        conn_park(conn, EPOLLIN);
                 break;
         case WIRE_FRAME_BAD:
                 conn_garbage(conn, buffer, n_data);
                 break;
         case WIRE_FRAME_COMPLETE:
-                conns->handler.on_request(conns->handler.userdata, conn, body, n_body);
-                conn_forget_input(conn);
+                if (conn_serve(conn, body, n_body))
+                        conn_forget_input(conn);
+                else
+                        (void)conn_keep_input(conn, n_data);
                 break;
         }
 }
 
-/* --- room for newcomers -------------------------------------------------------------------------------- */
-
-/* Makes room by closing the oldest connection that no node stands behind. */
-bool conns_shed_oldest(Conns *conns) {
-        Conn *conn = conns->passing.first;
-
-        if (!conn)
-                return false;
-        conns->counters->n_shed++;
-        log_event(LOG_WARNING, LOG_EVENT_SHED, &(LogFields){ .peer = conn_peer_text(conn) },
-                  "Too many connections (%zu): closed the oldest without a node, of %s",
-                  conns->n_conns, conn_peer_text(conn));
-        conn_finish(conn);
-        return true;
-}
-
-void conns_shed_readers_of(Conns *conns, const Blob *blob) {
-        for (Conn *conn = conns->passing.first, *next; conn; conn = next) {
-                next = conn->next;
-                if (conn->blob != blob)
-                        continue;
-                conns->counters->n_shed++;
-                log_event(LOG_WARNING, LOG_EVENT_SHED, &(LogFields){ .peer = conn_peer_text(conn) },
-                          "Closed %s, which reads an old listing too slowly", conn_peer_text(conn));
-                conn_finish(conn);
-        }
-}
+/* --- newcomers ---------------------------------------------------------------------------------- */
 
 Conn *conn_new(Conns *conns, int *fd, ConnKind kind, ConnState state, uint16_t port, const SocketAddress *peer) {
         Conn *conn = calloc(1, sizeof *conn);
@@ -502,7 +494,7 @@ void conns_take(Conns *conns, int fd, ConnKind kind, uint16_t port, const Socket
         Conn *conn;
 
         conns_enter(conns);
-        if (conns->n_conns >= conns->options.n_conns_max && !conns_shed_oldest(conns)) {
+        if (conns->n_conns >= conns->options.n_conns_max && !conns_make_room(conns)) {
                 conns->counters->n_shed++;
                 log_event(LOG_WARNING, LOG_EVENT_SHED, NULL,
                           "None of %zu connections can make room: a new one is closed", conns->n_conns);
@@ -512,6 +504,7 @@ void conns_take(Conns *conns, int fd, ConnKind kind, uint16_t port, const Socket
                 if (conn)
                         conn_read(conn);
         }
+        conns_serve_overdue(conns);
         conns_leave(conns);
 }
 

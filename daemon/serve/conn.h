@@ -8,7 +8,10 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "core/culprits.h"
 #include "core/node.h"
+#include "core/party.h"
+#include "core/shares.h"
 #include "serve/counters.h"
 #include "serve/listing.h"
 #include "state/fdstore.h"
@@ -17,8 +20,10 @@
 #define CONN_REQUEST_TIMES 5 /* a whole request may take this many times as long */
 #define CONN_ANSWER_TIMES 10 /* a whole answer may */
 
-/* P6: at most one in so many connections is held, and one in so many is a stream. */
+/* P6: at most one in so many connections is held, and one in so many is a stream; of these nobody gets so many that nothing
+ * is left for others (core/shares). One in so many is left to those that come and go. */
 #define CONN_SHARE 4
+#define CONN_RESERVE 16
 
 typedef struct Conns Conns;
 typedef struct Conn Conn;
@@ -30,9 +35,16 @@ typedef enum ConnKind {
 
 typedef struct ConnOptions {
         uint64_t packet_timeout_usec;
-        size_t n_conns_max; /* P6: beyond it the oldest is shed that neither is held nor streams nor is registered */
+        size_t n_conns_max; /* P6: beyond it one is shed that neither is held nor streams nor is registered */
         unsigned delay_write_sec; /* stock epmd's, for tests of clients */
 } ConnOptions;
+
+/* Somebody has more connections than there is room for. */
+typedef struct ConnOffence {
+        Conn *conn; /* which is closed, or told that it is one too many */
+        const Party *party;
+        CulpritDeed deed;
+} ConnOffence;
 
 typedef struct ConnHandler {
         /* A whole request. The handler answers with one of conn_answer...(), conn_register() or
@@ -41,6 +53,13 @@ typedef struct ConnHandler {
         /* The connection of a registered node has ended; the handler ends the registration, which calls
          * conn_finish(). */
         void (*on_end)(void *userdata, Conn *conn);
+        /* True if the request may take longer than to say so: where there are many such, users and addresses take turns.
+         * NULL: none does. */
+        bool (*is_dear)(void *userdata, const Conn *conn, const uint8_t *body, size_t n_body);
+        /* Whose the connection is; asked when places become scarce. NULL: that is not to be known, the oldest is shed. */
+        Party (*find_party)(void *userdata, Conn *conn);
+        /* Changes nothing about connections. NULL with find_party. */
+        void (*on_offence)(void *userdata, const ConnOffence *offence);
         void *userdata;
 } ConnHandler;
 
@@ -54,8 +73,9 @@ DEFINE_CLEANUP(Conns *, conns_free)
 /* Takes `fd`, a connection that was just accepted (non-blocking), and serves it. `port` (host order) is what
  * the client is told is EPMD's port. */
 void conns_take(Conns *conns, int fd, ConnKind kind, uint16_t port, const SocketAddress *peer);
-/* Makes room by closing the oldest connection that is read from or answered; false: there is none. */
-bool conns_shed_oldest(Conns *conns);
+/* Makes room: of those that are read from or answered the oldest is closed of whoever has most of them. False: there are
+ * none. */
+bool conns_make_room(Conns *conns);
 size_t conns_n(const Conns *conns);
 size_t conns_n_max(const Conns *conns);
 /* For those that come, and for those that are there from their next byte on. */
@@ -64,6 +84,8 @@ void conns_set_packet_timeout(Conns *conns, uint64_t packet_timeout_usec);
 void conns_shed_readers_of(Conns *conns, const Blob *blob);
 
 ConnKind conn_kind(const Conn *conn);
+/* Whose it is. Of one that is held or streams it is known; else it costs system calls. */
+Party conn_find_party(Conn *conn);
 int conn_fd(const Conn *conn);
 const struct sockaddr *conn_peer(const Conn *conn);
 /* The address and port the client asked on. NULL if the kernel did not tell. */
@@ -92,10 +114,11 @@ typedef struct ConnHolder {
         void *userdata;
 } ConnHolder;
 
-/* Puts a connection aside whose request was read: no timeout, never shed. Whoever holds it sees to the time, and
- * lets go of it by answering, registering or finishing it, or by making it a stream. 0; -EBUSY: too many are held
- * (P6); other negative errno: it cannot be watched. On failure it is as it was. */
-int conn_hold(Conn *conn, const ConnHolder *holder);
+/* Puts a connection aside whose request was read, and counts it as one of `kind`, of which `n_max` may be (0: no fewer
+ * than may be held): no timeout, never shed. Whoever holds it sees to the time, and
+ * lets go of it by answering, registering or finishing it, or by making it a stream. 0; -EBUSY: too many are held, or
+ * too many of the same user or address (P6); other negative errno: it cannot be watched. On failure it is as it was. */
+int conn_hold(Conn *conn, PlaceKind kind, size_t n_max, const ConnHolder *holder);
 
 /* --- streams: answers without an end ----------------------------------------------------------------- */
 
@@ -109,12 +132,13 @@ typedef struct ConnStream {
         /* Nothing was sent for `rest_usec`, and all before has left: something should be sent now. */
         void (*on_rested)(void *userdata, Conn *conn);
         uint64_t rest_usec; /* 0: never */
+        size_t n_max;       /* of all streams, where that is less than CONN_SHARE allows; 0: it is not */
         void *userdata;
 } ConnStream;
 
 /* Makes a connection whose request was read (or that is held) a stream: never shed. What the client sends from
- * now on is its end. The request's body is gone afterwards. 0; -EBUSY: there are too many (P6); other negative
- * errno: it cannot be watched. On failure it is as it was. */
+ * now on is its end. The request's body is gone afterwards. 0; -EBUSY: there are too many, or too many of the same user
+ * or address (P6); other negative errno: it cannot be watched. On failure it is as it was. */
 int conn_stream_begin(Conn *conn, const ConnStream *stream);
 bool conn_stream_is_idle(const Conn *conn);
 /* Sends `blob`, of which it takes the reference; the stream must be idle. on_idle() comes later, never from
@@ -137,6 +161,8 @@ FdstoreEntry *conn_stored(const Conn *conn);
 /* Who is at the other end of a control connection, by the kernel's word (SO_PEERCRED). 0 or negative errno. */
 int conn_get_peer_uid(const Conn *conn, uid_t *ret);
 
+/* False: so many connections stay already that there would be no room for those that come and go (P6). */
+bool conn_may_stay(const Conn *conn);
 /* From now on the connection stands for `node`: no timeout, and its end is reported to on_end(). The answer
  * (at most CONN_HEAD_MAX bytes) is kept until conn_release_answer(). 0; negative errno: it cannot be
  * watched, and is as it was. */

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of conn share: conn.c (life and reading), conn_answer.c (sending), conn_stay.c (those that stay). */
+/* What the parts of conn share: conn.c (life and reading), conn_answer.c (sending), conn_room.c (whose places they are),
+ * conn_stay.c (those that stay), conn_turns.c (whose request is next). */
 #pragma once
 
+#include "core/shares.h"
+#include "core/turns.h"
 #include "core/wire.h"
 #include "serve/conn.h"
+#include "util.h"
 
-/* Connections served in one turn of the loop. */
+/* What connections that are ready, and dear requests, may each take of one dispatch of the loop. */
+#define CONNS_DISPATCH_USEC (1 * USEC_PER_MSEC)
+
+/* Connections served in one turn of the loop, at most. */
 #define SERVE_BATCH 64
 
 typedef enum ConnState {
@@ -31,6 +38,11 @@ struct Conns {
         ConnOptions options;
         ConnHandler handler;
         Counters *counters;
+        Shares *shares;
+        Turns turns; /* reading, with a whole request that waits for its turn */
+        sd_event_source *turn_source;
+        uint64_t iteration, spent_usec; /* of the loop, and what dear requests took of it */
+        uint64_t served_iteration;      /* in which those that wait were served last */
         ConnList passing; /* reading, delayed or answering: oldest first. They may be shed */
         ConnList held, streaming, registered;
         ConnList finished;
@@ -49,6 +61,8 @@ struct Conn {
         Node *node;
         FdstoreEntry *stored;
         ConnWait wait;
+        Place place; /* taken by all that are held or stream, and by those of the passing that wait for the client */
+        Turn turn;
         union {
                 ConnHolder holder; /* CONN_HELD */
                 ConnStream stream; /* CONN_STREAMING */
@@ -97,6 +111,28 @@ uint64_t conns_now(Conns *conns);
 bool conn_has_something_to_say(const Conn *conn);
 /* A connection in `state`, on its list, not watched. Takes `*fd` on success; NULL on ENOMEM. */
 Conn *conn_new(Conns *conns, int *fd, ConnKind kind, ConnState state, uint16_t port, const SocketAddress *peer);
+
+/* Around all that calls handlers: connections that they finish are freed by the outermost of these. */
+void conns_enter(Conns *conns);
+void conns_leave(Conns *conns);
+/* What was read is not needed any more. */
+void conn_forget_input(Conn *conn);
+
+/* --- conn_turns.c --- */
+
+/* Has a whole request served, or has it wait for its turn: false, and what was read must stay. */
+bool conn_serve(Conn *conn, const uint8_t *body, size_t n_body);
+/* From within what is ready before them: those that wait have waited for long enough. */
+void conns_serve_overdue(Conns *conns);
+int conns_open_turns(Conns *conns);
+
+/* --- conn_room.c --- */
+
+/* A passing connection that waits for its client counts from now on. */
+void conn_take_place(Conn *conn);
+/* As conn_enter_state(), where there is a place of `kind` for it, of which there are `n_max` (0: one in CONN_SHARE of all).
+ * -EBUSY: he has too many, or all have. */
+int conn_settle(Conn *conn, ConnState state, uint32_t events, PlaceKind kind, size_t n_max);
 
 /* --- conn_answer.c --- */
 

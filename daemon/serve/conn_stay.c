@@ -26,20 +26,14 @@
 /* What a socket is given for the last words. The kernel allows less, as a rule: /proc/sys/net/core/wmem_max. */
 #define LAST_SEND_BYTES (4 * 1024 * 1024)
 
-static size_t conns_share(const Conns *conns) {
-        return conns->options.n_conns_max / CONN_SHARE;
-}
-
 /* --- held ------------------------------------------------------------------------------------- */
 
 /* What was read stays: whoever holds it may still look at its request. */
-int conn_hold(Conn *conn, const ConnHolder *holder) {
+int conn_hold(Conn *conn, PlaceKind kind, size_t n_max, const ConnHolder *holder) {
         int r;
 
         assert(conn->state == CONN_READING);
-        if (conn->conns->held.n_conns >= conns_share(conn->conns))
-                return -EBUSY;
-        r = conn_enter_state(conn, CONN_HELD, EPOLLIN);
+        r = conn_settle(conn, CONN_HELD, EPOLLIN, kind, n_max);
         if (r < 0)
                 return r;
         conn->holder = *holder;
@@ -75,9 +69,7 @@ int conn_stream_begin(Conn *conn, const ConnStream *stream) {
         int r;
 
         assert(conn_may_be_answered(conn));
-        if (conn->conns->streaming.n_conns >= conns_share(conn->conns))
-                return -EBUSY;
-        r = conn_enter_state(conn, CONN_STREAMING, EPOLLIN);
+        r = conn_settle(conn, CONN_STREAMING, EPOLLIN, PLACE_STREAM, stream->n_max);
         if (r < 0)
                 return r;
         conn->stream = *stream;

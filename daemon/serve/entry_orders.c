@@ -148,7 +148,7 @@ static int orders_submit(EntryOrders *orders, Conn *conn, StoreOrder *order) {
 
         if (!pending)
                 return -ENOMEM;
-        r = conn_hold(conn, &(ConnHolder){ pending_on_left, pending });
+        r = conn_hold(conn, PLACE_ASKING, STORE_QUERIES_MAX, &(ConnHolder){ pending_on_left, pending });
         if (r < 0) {
                 free(pending);
                 return r;

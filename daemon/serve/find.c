@@ -38,7 +38,7 @@ void find_on_request(const FindParts *parts, Conn *conn, const ControlRequest *r
         if (r == 0) {
                 watch_remember(parts->watch);
                 put_found(&buffer, parts, filter, conn_kind(conn) == CONN_CONTROL ? RECORDS_FULL : RECORDS_PUBLIC);
-                r = pending_answer(parts->pending, conn, &buffer);
+                r = pending_answer(parts->pending, conn, &buffer, PLACE_FINDING, FIND_WAITING_MAX);
         }
         if (r < 0)
                 answer_failure(conn, r);

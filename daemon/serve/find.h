@@ -8,9 +8,9 @@
 #include "serve/pending.h"
 #include "serve/watch.h"
 
-/* P6: while so many answers wait for the disk, further ones are refused. Orders and newcomers have the rest of the
+/* P6: while so many answers wait for the disk, half of them of one user, further ones are refused. Orders and newcomers have the rest of the
  * connections that may be held. */
-#define FIND_WAITING_MAX 128
+#define FIND_WAITING_MAX 256
 
 /* All of these are borrowed. */
 typedef struct FindParts {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows how it is found out whether somebody may ask. Does not know what there is to be asked, nor how one is answered
+ * Knows how it is found out who asks, and whether he may. Does not know what there is to be asked, nor how one is answered
  * who may not.
  *
  * The trap: whoever may not ask is named in the log once: otherwise one that scans the network fills it.
@@ -34,6 +34,17 @@ int gate_new(Gate **ret, Vigil *vigil, Counters *counters) {
 Gate *gate_free(Gate *gate) {
         free(gate);
         return NULL;
+}
+
+Party gate_find_party(Gate *gate, Conn *conn) {
+        Address peer;
+        uid_t uid;
+
+        if (conn_get_peer_uid(conn, &uid) == 0 || vigil_find_uid(gate->vigil, conn, &uid) == 0)
+                return party_of_user(uid);
+        if (address_from_sockaddr(conn_peer(conn), &peer, NULL) < 0 || vigil_is_local(gate->vigil, conn))
+                return party_of_user(NODE_UID_UNKNOWN);
+        return party_of_address(&peer);
 }
 
 bool gate_is_open(Gate *gate, Conn *conn, const AccessList *list) {

@@ -108,7 +108,7 @@ int held_add(Held *held, Conn *conn, uid_t uid, const NodeInfo *info, uint64_t u
         if (!described || !waiter)
                 return -ENOMEM;
         described->peer.uid = uid;
-        r = conn_hold(conn, &(ConnHolder){ held_on_left, waiter });
+        r = conn_hold(conn, PLACE_HELD, 0, &(ConnHolder){ held_on_left, waiter });
         if (r < 0)
                 return r;
         *waiter = (Waiter){

@@ -192,7 +192,7 @@ static int asker_new(Inquiry *inquiry, Conn *conn, uint64_t query, ControlBuffer
 
         if (!asker)
                 return -ENOMEM;
-        r = conn_hold(conn, &(ConnHolder){ asker_on_left, asker });
+        r = conn_hold(conn, PLACE_ASKING, STORE_QUERIES_MAX, &(ConnHolder){ asker_on_left, asker });
         if (r < 0) {
                 free(asker);
                 return r;

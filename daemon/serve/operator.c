@@ -14,6 +14,7 @@
 #include "core/wire.h"
 #include "log.h"
 #include "serve/answer.h"
+#include "serve/records.h"
 
 static void put_counter(void *userdata, const char *name, uint64_t value) {
         control_put_counter(userdata, name, value);
@@ -94,12 +95,18 @@ static void put_sockets(ControlBuffer *buffer, const ListenSockets *sockets) {
         }
 }
 
+static void put_culprits(ControlBuffer *buffer, const Culprits *culprits) {
+        for (size_t i = 0; i < culprits->n_culprits; i++)
+                records_put_culprit(buffer, culprits->culprits + i);
+}
+
 static void put_status(ControlBuffer *buffer, const OperatorParts *parts) {
         StoreStatus status;
         const char *reason = ledger_degraded_reason(parts->ledger);
 
         store_get_status(parts->store, &status);
         put_sockets(buffer, parts->sockets);
+        put_culprits(buffer, blame_culprits(parts->blame));
         control_put_record_begin(buffer, CONTROL_STATUS_RECORD);
         control_put_string(buffer, CONTROL_TAG_PROGRAM_VERSION, PACKAGE_VERSION);
         control_put_u32(buffer, CONTROL_TAG_PID, (uint32_t)getpid());

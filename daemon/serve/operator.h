@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/access.h"
+#include "serve/blame.h"
 #include "serve/conn.h"
 #include "serve/counters.h"
 #include "serve/entry_orders.h"
@@ -30,6 +31,7 @@ typedef struct OperatorParts {
         Ledger *ledger;
         Vigil *vigil;
         Gate *gate;
+        const Blame *blame;
         const AccessList *list_from; /* P7; may change meanwhile */
         Conns *conns;
         Listings *listings;

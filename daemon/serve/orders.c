@@ -25,7 +25,7 @@ struct Orders {
 
 /* Where nobody can wait for the disk (P1), the answer leaves at once: the order was carried out. */
 static void orders_answer(Orders *orders, Conn *conn, ControlBuffer *buffer) {
-        if (pending_answer(orders->parts.pending, conn, buffer) < 0)
+        if (pending_answer(orders->parts.pending, conn, buffer, PLACE_HELD, 0) < 0)
                 answer_buffer(conn, buffer);
 }
 

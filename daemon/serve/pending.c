@@ -16,6 +16,7 @@ typedef struct Waiting {
         Conn *conn;
         uint64_t revision;
         ControlBuffer buffer;
+        size_t n_bytes; /* of the buffer, as it was counted: with its end it may grow */
 } Waiting;
 
 struct Pending {
@@ -37,7 +38,7 @@ static void waiting_free(Waiting *waiting) {
         if (pending->last == waiting)
                 pending->last = before;
         pending->n_waiting--;
-        pending->n_bytes -= waiting->buffer.n_room;
+        pending->n_bytes -= waiting->n_bytes;
         control_buffer_done(&waiting->buffer);
         free(waiting);
 }
@@ -47,24 +48,40 @@ static void waiting_on_left(void *userdata, Conn *conn) {
         waiting_free(userdata);
 }
 
-static int pending_add(Pending *pending, Conn *conn, uint64_t revision, ControlBuffer *buffer) {
+/* What one user, or address, has made us keep is bounded, too. */
+static bool pending_has_room(const Pending *pending, Conn *conn, size_t n_more) {
+        Party party = conn_find_party(conn);
+        size_t n_own = 0;
+
+        for (const Waiting *waiting = pending->first; waiting; waiting = waiting->next) {
+                Party other = conn_find_party(waiting->conn);
+
+                if (party_equal(&party, &other))
+                        n_own += waiting->n_bytes;
+        }
+        return shares_allow(n_own, pending->n_bytes + n_more, PENDING_BYTES_MAX);
+}
+
+static int pending_add(Pending *pending, Conn *conn, uint64_t revision, ControlBuffer *buffer, PlaceKind kind,
+                       size_t n_max) {
         Waiting *waiting;
         int r;
 
-        if (buffer->n_room > PENDING_BYTES_MAX - pending->n_bytes)
+        if (!pending_has_room(pending, conn, buffer->n_room))
                 return -EBUSY;
         waiting = calloc(1, sizeof *waiting);
         if (!waiting)
                 return -ENOMEM;
-        r = conn_hold(conn, &(ConnHolder){ waiting_on_left, waiting });
+        r = conn_hold(conn, kind, n_max, &(ConnHolder){ waiting_on_left, waiting });
         if (r < 0) {
                 free(waiting);
                 return r;
         }
-        *waiting = (Waiting){ .pending = pending, .conn = conn, .revision = revision, .buffer = *buffer };
+        *waiting = (Waiting){ .pending = pending, .conn = conn, .revision = revision, .buffer = *buffer,
+                               .n_bytes = buffer->n_room };
         *buffer = (ControlBuffer){ 0 };
         pending->n_waiting++;
-        pending->n_bytes += waiting->buffer.n_room;
+        pending->n_bytes += waiting->n_bytes;
         if (pending->last)
                 pending->last->next = waiting;
         else
@@ -73,13 +90,13 @@ static int pending_add(Pending *pending, Conn *conn, uint64_t revision, ControlB
         return 0;
 }
 
-int pending_answer(Pending *pending, Conn *conn, ControlBuffer *buffer) {
+int pending_answer(Pending *pending, Conn *conn, ControlBuffer *buffer, PlaceKind kind, size_t n_max) {
         uint64_t revision = registry_revision(pending->parts.registry);
 
         if (buffer->error < 0)
                 return buffer->error;
         if (revision > ledger_tellable_revision(pending->parts.ledger))
-                return pending_add(pending, conn, revision, buffer);
+                return pending_add(pending, conn, revision, buffer, kind, n_max);
         answer_listed(conn, pending->parts.listings, buffer);
         control_buffer_done(buffer);
         return 0;

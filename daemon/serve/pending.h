@@ -7,7 +7,7 @@
 #include "serve/ledger.h"
 #include "serve/listing.h"
 
-/* P6: what answers that wait may take together. */
+/* P6: what answers that wait may take together; of one user or address, half of it. */
 #define PENDING_BYTES_MAX ((size_t)64 * 1024 * 1024)
 
 typedef struct Pending Pending;
@@ -26,9 +26,9 @@ Pending *pending_free(Pending *pending);
 DEFINE_CLEANUP(Pending *, pending_free)
 
 /* Sends `buffer`, an answer without its end, to `conn` once the registry as it is now is on disk; at once if it is
- * already. 0: it is taken care of, and the buffer is empty; -EBUSY: too many wait; other negative errno: it cannot wait.
+ * already. Meanwhile it counts as `kind` and `n_max` say (conn_hold()). 0: it is taken care of, and the buffer is empty; -EBUSY: too many wait; other negative errno: it cannot wait.
  * On failure all is as it was. */
-int pending_answer(Pending *pending, Conn *conn, ControlBuffer *buffer);
+int pending_answer(Pending *pending, Conn *conn, ControlBuffer *buffer, PlaceKind kind, size_t n_max);
 
 /* How many wait. */
 size_t pending_n(const Pending *pending);

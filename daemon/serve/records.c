@@ -143,6 +143,23 @@ void records_put_refused(ControlBuffer *buffer, const Refused *refused) {
         control_put_record_end(buffer);
 }
 
+void records_put_culprit(ControlBuffer *buffer, const Culprit *culprit) {
+        char party[PARTY_TEXT_MAX];
+
+        control_put_record_begin(buffer, CONTROL_CULPRIT_RECORD);
+        if (!party_is_user(&culprit->party))
+                control_put_string(buffer, CONTROL_TAG_ADDRESS, party_format(&culprit->party, party));
+        else if (culprit->party.uid != NODE_UID_UNKNOWN)
+                control_put_u32(buffer, CONTROL_TAG_UID, culprit->party.uid);
+        if (culprit->unit[0])
+                control_put_string(buffer, CONTROL_TAG_UNIT, culprit->unit);
+        control_put_u64(buffer, CONTROL_TAG_SINCE, culprit->since_usec);
+        control_put_u64(buffer, CONTROL_TAG_AT, culprit->last_usec);
+        control_put_u64(buffer, CONTROL_TAG_N_SHED, culprit->n_times[CULPRIT_SHED]);
+        control_put_u64(buffer, CONTROL_TAG_N_BUSY, culprit->n_times[CULPRIT_BUSY]);
+        control_put_record_end(buffer);
+}
+
 void records_put(ControlBuffer *buffer, const Registry *registry) {
         control_put_answer_head(buffer);
         for (Node *node = registry_newest(registry); node; node = node->older)

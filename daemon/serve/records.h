@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/control.h"
+#include "core/culprits.h"
 #include "core/refusals.h"
 #include "core/registry.h"
 #include "serve/statics.h"
@@ -34,6 +35,7 @@ void records_put_private_tenure_fields(ControlBuffer *buffer, const Node *node, 
 /* A CONTROL_ENTRY_RECORD; `userdata` is a ControlBuffer. A StaticsTell. */
 void records_put_entry(void *userdata, const Entry *entry, StaticsState state, const char *reason);
 void records_put_refused(ControlBuffer *buffer, const Refused *refused);
+void records_put_culprit(ControlBuffer *buffer, const Culprit *culprit);
 
 /* A whole answer: head, a CONTROL_NODE_RECORD for each node (newest first), CONTROL_END. Errors stick to the
  * buffer. */

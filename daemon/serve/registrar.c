@@ -202,6 +202,14 @@ static bool registrar_holds(Registrar *registrar, Conn *conn, const Event *event
         return true;
 }
 
+/* The registry has its own bounds; but what is held and what streams takes room, too (P6). */
+static int registrar_decide(Registrar *registrar, Conn *conn, const Event *event, Reply *ret) {
+        if (conn_may_stay(conn))
+                return ledger_carry(registrar->parts.ledger, event, ret);
+        *ret = (Reply){ .refusal = REFUSAL_NODES_LIMIT };
+        return 0;
+}
+
 /* Until when the newcomer waits, or 0: he was answered, or is gone. */
 static uint64_t registrar_register(Registrar *registrar, Conn *conn, const NodeInfo *info, const HeldTurn *turn) {
         Event event = {
@@ -220,7 +228,7 @@ static uint64_t registrar_register(Registrar *registrar, Conn *conn, const NodeI
         unit_states_fill(registrar->parts.unit_states, &event);
         /* At whatever address: the one who has gone may be the twin of the one who is in the way. */
         vigil_settle_holders(registrar->parts.vigil, info->name, info->n_name, &ADDRESS_ANY);
-        r = ledger_carry(registrar->parts.ledger, &event, &reply);
+        r = registrar_decide(registrar, conn, &event, &reply);
         if (r < 0) {
                 log_event(LOG_ERR, LOG_EVENT_SHED, NULL, "A registration is closed unanswered: %s", strerror(-r));
                 conn_finish(conn);

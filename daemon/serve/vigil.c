@@ -474,20 +474,35 @@ static int vigil_match_listener(Vigil *vigil, const NodeInfo *info, const NodePe
                                        vigil->registry, ret);
 }
 
-int vigil_find_uid(Vigil *vigil, Conn *conn, uid_t *ret) {
+static int vigil_find_peer(Vigil *vigil, Conn *conn, SocketFacts *ret) {
         const struct sockaddr *local = conn_local(conn);
-        SocketFacts facts;
-        int r;
 
         if (vigil->blind_reason || !local)
                 return -ENOTCONN;
-        r = listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts);
+        return listeners_find_peer(vigil->listeners, conn_peer(conn), local, ret);
+}
+
+int vigil_find_uid(Vigil *vigil, Conn *conn, uid_t *ret) {
+        SocketFacts facts;
+        int r = vigil_find_peer(vigil, conn, &facts);
+
         if (r < 0)
                 return r;
         if (facts.uid == NODE_UID_UNKNOWN)
                 return -ENOENT;
         *ret = facts.uid;
         return 0;
+}
+
+const char *vigil_find_unit(Vigil *vigil, Conn *conn) {
+        SocketFacts facts;
+        const char *unit;
+        bool is_own;
+
+        if (!vigil->cgroups || vigil_find_peer(vigil, conn, &facts) < 0 || facts.cgroup_id == 0 ||
+            cgroups_find_unit(vigil->cgroups, facts.cgroup_id, &unit, &is_own) < 0)
+                return NULL;
+        return unit;
 }
 
 /* Before a newcomer is matched to a listener: what has happened to those of his name, which the loop may not have

@@ -65,6 +65,8 @@ void vigil_on_connection_ended(Vigil *vigil, Node *node);
 int vigil_asks_listener(Vigil *vigil, const Node *node);
 /* The uid of the process behind `conn`, a TCP connection of this machine. 0; negative errno: it cannot be told. */
 int vigil_find_uid(Vigil *vigil, Conn *conn, uid_t *ret);
+/* Its unit, good until the next call of that kind. NULL: it cannot be told. */
+const char *vigil_find_unit(Vigil *vigil, Conn *conn);
 
 /* Looks again whether those who hold `name` at `scope` live, and carries out what has become of them (P4). */
 void vigil_settle_holders(Vigil *vigil, const char *name, size_t n_name, const Address *scope);

@@ -545,8 +545,6 @@ static int watcher_new(Watch *watch, Conn *conn, Filter **filter, uint64_t heart
         Watcher *watcher;
         int r;
 
-        if (watch->n_watchers >= WATCHERS_MAX)
-                return -EBUSY;
         watcher = calloc(1, sizeof *watcher);
         if (!watcher)
                 return -ENOMEM;
@@ -556,6 +554,7 @@ static int watcher_new(Watch *watch, Conn *conn, Filter **filter, uint64_t heart
                                             .on_slow = watcher_on_slow,
                                             .on_rested = watcher_on_rested,
                                             .rest_usec = heartbeat_usec,
+                                            .n_max = WATCHERS_MAX,
                                             .userdata = watcher,
                                     });
         if (r < 0) {

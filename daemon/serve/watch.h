@@ -11,7 +11,7 @@
 #include "serve/conn.h"
 #include "serve/ledger.h"
 
-#define WATCHERS_MAX 1000  /* P6 */
+#define WATCHERS_MAX 2000  /* P6; of one user or address half of them at most */
 #define WATCH_CHANGES_MAX 4096 /* that are remembered; whoever is further behind gets a new snapshot */
 
 typedef struct Watch Watch;

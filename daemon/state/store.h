@@ -93,7 +93,7 @@ typedef struct StoreQuery {
 } StoreQuery;
 
 #define STORE_ANSWER_MAX 500
-#define STORE_QUERIES_MAX 64 /* that wait for their answer (P6); orders among them */
+#define STORE_QUERIES_MAX 128 /* that wait for their answer (P6), half of them of one user; orders among them */
 
 /* What an operator orders about names: kept for good, or not at all. */
 typedef enum StoreOrderKind {

@@ -26,7 +26,7 @@ REQUESTS = {"STATUS": 1, "NAMES": 2, "WHY": 3, "HISTORY": 4, "AT": 5, "WATCH": 6
             "FIND": 9, "ADD": 10, "REMOVE": 11, "PIN": 12, "UNPIN": 13, "PINS": 14, "ENTRIES": 15}
 RECORDS = {
     "END": 64, "ERROR": 65, "STATUS": 66, "NODE": 67, "SOCKET": 68, "TENURE": 69, "REFUSAL": 70, "EPOCH": 71,
-    "SYNCED": 72, "GONE": 73, "MORE": 74, "PIN": 75, "ENTRY": 76,
+    "SYNCED": 72, "GONE": 73, "MORE": 74, "PIN": 75, "ENTRY": 76, "CULPRIT": 77,
 }
 ERRORS = {
     1: "malformed", 2: "bad-version", 3: "unknown-request", 4: "denied", 5: "busy", 6: "internal", 7: "not-found",
@@ -55,6 +55,7 @@ TAGS = {
     "BOOT_ID": (79, "text"), "NODES_PER_UID_MAX": (80, "Q"), "BLIND": (81, "text"), "N_IN_STATE": (82, "named"),
     "FD_STORE_MAX": (83, "Q"), "FD_STORE_N": (84, "Q"), "FD_STORE_WAITING": (85, "Q"), "N_WATCHERS": (86, "Q"),
     "N_HELD": (87, "Q"), "UNITS_UNSEEN": (88, "text"), "CONFIG_FILE": (89, "text", True),
+    "N_SHED": (90, "Q"), "N_BUSY": (91, "Q"),
 }
 _TAG_NAMES = {tag[0]: name for name, tag in TAGS.items()}
 _RECORD_NAMES = {number: name for name, number in RECORDS.items()}
