@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -21,6 +22,7 @@
 #include "output.h"
 #include "status_facts.h"
 #include "text.h"
+#include "user.h"
 #include "util.h"
 
 /* --- on a screen ------------------------------------------------------------------------------ */
@@ -194,6 +196,44 @@ static void print_connections(const StatusFacts *facts) {
         row_end(&row);
 }
 
+/* "uid 1000 (joe), worker.service" */
+static void describe_culprit(const StatusCulprit *culprit, char *text, size_t n_text) {
+        const char *name = culprit->has_uid ? user_name(culprit->uid) : NULL;
+        int n = 0;
+
+        if (culprit->address)
+                n = snprintf(text, n_text, "%s", culprit->address);
+        else if (culprit->has_uid)
+                n = snprintf(text, n_text, "uid %" PRIu64 "%s%s%s", culprit->uid, name ? " (" : "", name ? name : "",
+                             name ? ")" : "");
+        else
+                n = snprintf(text, n_text, "a user that is not known");
+        if (culprit->unit && n >= 0 && (size_t)n < n_text)
+                snprintf(text + n, n_text - (size_t)n, ", %s", culprit->unit);
+}
+
+/* Who was last stands first. */
+static int compare_culprits(const void *a, const void *b) {
+        const StatusCulprit *first = a, *second = b;
+
+        return first->last_usec > second->last_usec ? -1 : first->last_usec < second->last_usec;
+}
+
+static void print_culprits(const StatusFacts *facts) {
+        for (size_t i = 0; i < facts->n_culprits; i++) {
+                const StatusCulprit *culprit = &facts->culprits[i];
+                char when[TEXT_TIME_MAX], who[1024];
+                Row row = row_begin(i == 0 ? "too many of" : "");
+
+                describe_culprit(culprit, who, sizeof(who));
+                row_add(&row, "%s: %" PRIu64 " closed", who, culprit->n_shed);
+                if (culprit->n_busy > 0)
+                        row_add(&row, "%" PRIu64 " turned away", culprit->n_busy);
+                row_add(&row, "last %s", text_time_local(culprit->last_usec, when));
+                row_end(&row);
+        }
+}
+
 static size_t n_group(const char *name) {
         return strcspn(name, ".");
 }
@@ -261,6 +301,7 @@ static void print_screen(const StatusFacts *facts) {
         print_registry(facts);
         print_nodes(facts);
         print_connections(facts);
+        print_culprits(facts);
         print_evidence(facts);
         print_counters(facts);
 }
@@ -349,6 +390,28 @@ static json_t *connections_to_json(const StatusFacts *facts) {
                          "max", number_to_json(facts, STATUS_N_CONNECTIONS_MAX));
 }
 
+static json_t *culprits_to_json(const StatusFacts *facts) {
+        json_t *array = json_array();
+
+        for (size_t i = 0; i < facts->n_culprits; i++) {
+                const StatusCulprit *culprit = &facts->culprits[i];
+                const char *name = culprit->has_uid ? user_name(culprit->uid) : NULL;
+                char since[TEXT_TIME_MAX], last[TEXT_TIME_MAX];
+
+                json_array_append_new(
+                        array, json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:s}",
+                                         "address", text_to_json(culprit->address),
+                                         "uid", culprit->has_uid ? json_integer((json_int_t)culprit->uid) : json_null(),
+                                         "user", text_to_json(name),
+                                         "unit", text_to_json(culprit->unit),
+                                         "closed", (json_int_t)culprit->n_shed,
+                                         "turned_away", (json_int_t)culprit->n_busy,
+                                         "since", text_time_utc(culprit->since_usec, since),
+                                         "last", text_time_utc(culprit->last_usec, last)));
+        }
+        return array;
+}
+
 static json_t *counters_to_json(const StatusFacts *facts) {
         json_t *object = json_object();
 
@@ -360,7 +423,7 @@ static json_t *counters_to_json(const StatusFacts *facts) {
 
 static json_t *status_to_json(const StatusFacts *facts) {
         return json_pack("{s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-                         " s:o, s:o, s:o, s:o, s:o}",
+                         " s:o, s:o, s:o, s:o, s:o, s:o}",
                          "version", text_to_json(facts->texts[STATUS_PROGRAM_VERSION]),
                          "pid", number_to_json(facts, STATUS_PID),
                          "started", started_to_json(facts),
@@ -379,7 +442,8 @@ static json_t *status_to_json(const StatusFacts *facts) {
                          "watchers", number_to_json(facts, STATUS_N_WATCHERS),
                          "fd_store", fd_store_to_json(facts),
                          "units_unseen", text_to_json(facts->texts[STATUS_UNITS_UNSEEN]),
-                         "config_files", strings_to_json(&facts->config_files));
+                         "config_files", strings_to_json(&facts->config_files),
+                         "culprits", culprits_to_json(facts));
 }
 
 /* ---------------------------------------------------------------------------------------------- */
@@ -399,6 +463,8 @@ RollcallExit status_run(const Options *options) {
                 complaint_print("the answer has no status in it: this is no rollcalld");
                 return ROLLCALL_EXIT_UNREACHABLE;
         }
+        if (facts.n_culprits > 0)
+                qsort(facts.culprits, facts.n_culprits, sizeof(StatusCulprit), compare_culprits);
         if (!options->is_json)
                 print_screen(&facts);
         status = options->is_json ? output_json(status_to_json(&facts)) : output_finish();

@@ -73,6 +73,11 @@ void status_facts_done(StatusFacts *facts) {
                 free(facts->sockets[i].origin);
         }
         free(facts->sockets);
+        for (size_t i = 0; i < facts->n_culprits; i++) {
+                free(facts->culprits[i].address);
+                free(facts->culprits[i].unit);
+        }
+        free(facts->culprits);
         counters_done(facts->counters, facts->n_counters);
         counters_done(facts->states, facts->n_states);
         *facts = (StatusFacts){ 0 };
@@ -178,6 +183,47 @@ static int take_socket(StatusFacts *facts, Cleaner clean, const Record *record) 
         return r;
 }
 
+static int take_culprit_field(StatusCulprit *culprit, Cleaner clean, const ControlField *field) {
+        switch (field->tag) {
+        case CONTROL_TAG_ADDRESS:
+                return set_text(&culprit->address, clean, field);
+        case CONTROL_TAG_UNIT:
+                return set_text(&culprit->unit, clean, field);
+        case CONTROL_TAG_UID:
+                culprit->uid = control_field_u64(field);
+                culprit->has_uid = true;
+                break;
+        case CONTROL_TAG_SINCE:
+                culprit->since_usec = control_field_u64(field);
+                break;
+        case CONTROL_TAG_AT:
+                culprit->last_usec = control_field_u64(field);
+                break;
+        case CONTROL_TAG_N_SHED:
+                culprit->n_shed = control_field_u64(field);
+                break;
+        case CONTROL_TAG_N_BUSY:
+                culprit->n_busy = control_field_u64(field);
+                break;
+        }
+        return 0;
+}
+
+static int take_culprit(StatusFacts *facts, Cleaner clean, const Record *record) {
+        ControlField field;
+        size_t offset = 0;
+        StatusCulprit *culprit;
+        int r = 0;
+
+        if (!grow(&facts->culprits, facts->n_culprits, sizeof(StatusCulprit)))
+                return -ENOMEM;
+        culprit = &facts->culprits[facts->n_culprits++];
+        *culprit = (StatusCulprit){ 0 };
+        while (r == 0 && control_next_field(record->fields, record->n_fields, &offset, &field))
+                r = take_culprit_field(culprit, clean, &field);
+        return r;
+}
+
 /* A state that does not occur is not told; where none is told, either there are no nodes, or the daemon is older
  * than that. */
 bool status_facts_n_in_state(const StatusFacts *facts, const char *state, uint64_t *ret) {
@@ -203,6 +249,8 @@ int status_facts_read(const Answer *answer, bool for_json, StatusFacts *ret) {
                         has_status = true;
                 } else if (record.kind == CONTROL_SOCKET_RECORD)
                         r = take_socket(&facts, clean, &record);
+                else if (record.kind == CONTROL_CULPRIT_RECORD)
+                        r = take_culprit(&facts, clean, &record);
                 if (r < 0)
                         return r;
         }

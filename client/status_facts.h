@@ -22,6 +22,15 @@ typedef struct StatusCounter {
         uint64_t value;
 } StatusCounter;
 
+/* Who has, or had, more connections than there was room for. */
+typedef struct StatusCulprit {
+        char *address, *unit; /* owned; NULL: not told */
+        bool has_uid;         /* with neither that nor an address: a user whom the daemon does not know */
+        uint64_t uid;
+        uint64_t since_usec, last_usec;
+        uint64_t n_shed, n_busy;
+} StatusCulprit;
+
 /* The numbers that a daemon may leave out: an older one does not know all. */
 typedef enum StatusNumber {
         STATUS_PID,
@@ -63,6 +72,8 @@ typedef struct StatusFacts {
         StringList degraded, evidence, config_files;
         StatusSocket *sockets;
         size_t n_sockets;
+        StatusCulprit *culprits;
+        size_t n_culprits;
         StatusCounter *counters;
         size_t n_counters;
         StatusCounter *states; /* how many nodes are in each that occurs; an older daemon tells none */
