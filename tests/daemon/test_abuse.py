@@ -24,7 +24,7 @@ from daemon.helpers import (
     status,
 )
 from lib.daemon import Daemon
-from lib.epmd_client import Alive2Reply, ClosedWithoutAnswer, Refused, alive2, frame, is_closed, receive_all, receive_exactly, reset
+from lib.epmd_client import Alive2Reply, Refused, alive2, frame, is_closed, receive_all, receive_exactly, reset
 from lib.netns import Namespace
 from lib.process import wait_for
 
@@ -415,24 +415,6 @@ def test_at_the_bound_the_oldest_unregistered_connection_goes_first(narrow):
             assert_calm(narrow)
         assert narrow.log().count("Too many connections") <= 60, "the log is flooded"
     assert narrow.is_running()
-
-
-def test_where_all_connections_are_registered_a_new_one_is_closed(narrow):
-    client, bound = narrow.client, status(narrow)["connections"]["max"]
-    with closing_all(register_many(client, {f"n{i}": i for i in range(bound)}, batch=20)) as nodes:
-        for _ in range(200):
-            with contextlib.suppress(OSError), client.connect() as refused:
-                assert receive_all(refused) == b""
-        assert not any(is_closed(sock) for sock in nodes)
-        assert_calm(narrow)
-        nodes[0].close()
-        wait_for(lambda: _registers(client, "after"), "registration in the room that has become free")
-
-
-def _registers(client, name):
-    with contextlib.suppress(OSError, ClosedWithoutAnswer), client.register(name, 1):
-        return True
-    return False
 
 
 def limit_running(daemon, n=None):

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One kind of abuse, for a while. For daemons of one's own: it goes to addresses of this machine only. Standard library only.
+
+    cd tests; python3 -m abuse.attack idle --port 4369 --seconds 10 --width 1100
+    python3 -m abuse.attack --list
+
+Keeps `width` connections open, or under way, and begins a new one for each that ends, `rate` a second at most. Says
+"READY" when the first so many were begun, and what became of all as one JSON line at the end, which comes after
+`seconds`, or when stdin ends.
+"""
+
+import argparse
+import dataclasses
+import errno
+import ipaddress
+import json
+import random
+import resource
+import select
+import socket
+import struct
+import sys
+import time
+from typing import Callable
+
+# What nobody needs more of.
+SECONDS_MAX, WIDTH_MAX, RATE_MAX = 3600, 8000, 50000
+
+HEAD = b"LRC\x01"
+FIND, WATCH = 9, 6
+
+
+def frame(body):
+    return struct.pack(">H", len(body)) + body
+
+
+def field(tag, value):
+    return struct.pack(">HH", tag, len(value)) + value
+
+
+def alive2(name, port=1):
+    return struct.pack(">cHBBHHH", b"x", port, 77, 0, 6, 5, len(name)) + name + b"\0\0"
+
+
+def part_of(data):
+    return data[: random.randrange(len(data))]
+
+
+REQUESTS = [frame(b"n"), frame(b"d"), frame(b"zsome_name"), frame(alive2(b"broken")), frame(HEAD + bytes([FIND]))]
+# One that is never whole: the longest there can be.
+LONG = struct.pack(">H", 3000) + b"z" * 2999
+
+
+@dataclasses.dataclass
+class Attack:
+    """What each connection sends at once, and what it does then: "hold" it, read the "answer", "reset" it, "drip" the rest
+    byte by byte, or hold it "deaf", without reading. It reads from a buffer of `room` bytes."""
+
+    what: str
+    says: Callable[[], bytes] = lambda: b""
+    then: str = "answer"
+    width: int = 200
+    rate: int = 4000
+    room: int = 0
+
+
+ATTACKS = {
+    "idle": Attack("connect and say nothing", then="hold", width=1100),
+    "drip": Attack("send a byte a second", lambda: LONG, "drip", 600),
+    "half": Attack("send half a request and wait", lambda: part_of(random.choice(REQUESTS)), "hold", 1100),
+    "lengths": Attack("announce nothing, or too much", lambda: random.choice(
+        [b"\0\0", b"\xff\xff", struct.pack(">H", 3058), b"\xff\xff" + bytes(5000), bytes(5000)])),
+    "noise": Attack("send random bytes", lambda: random.randbytes(random.randrange(1, 4000))),
+    "reset": Attack("break off at any point", lambda: part_of(random.choice(REQUESTS) + b"\0"), "reset"),
+    "pipeline": Attack("send a hundred requests at once", lambda: random.choice(REQUESTS) * 100),
+    "deaf": Attack("ask for all there is and read nothing", lambda: random.choice([frame(b"n"), frame(b"d")]), "deaf", 900,
+                   room=2048),
+    "names": Attack("ask for all names, again and again", lambda: frame(b"n"), width=64),
+    "find": Attack("search with many patterns, again and again", lambda: frame(
+        HEAD + bytes([FIND]) + b"".join(field(50, b"*a%d*b?" % i) for i in range(60))), width=64),
+    "watch": Attack("watch, as many as there can be, and read nothing", lambda: frame(HEAD + bytes([WATCH])), "deaf", 900,
+                    room=2048),
+    "duplicates": Attack("register one name that is held", lambda: frame(alive2(b"steady", random.randrange(1, 65536))),
+                         width=64),
+    "churn": Attack("register and leave", lambda: frame(alive2(b"churn%d" % random.randrange(10**6))), "reset", 64),
+}  # fmt: skip
+
+
+@dataclasses.dataclass
+class Connection:
+    sock: socket.socket
+    rest: bytes  # to be sent
+    due: float = 0.0  # when its next byte is
+
+
+class Attacker:
+    """`sources`: addresses to come from, one after the other; none: the kernel's choice."""
+
+    def __init__(self, attack, host, port, sources=()):
+        self.attack, self.address, self.sources = attack, (host, port), sources
+        self.family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.poll = select.epoll()
+        self.open = {}
+        self.counts = {"begun": 0, "answered": 0, "closed": 0, "failed": 0}
+        self.deaf = attack.then == "deaf"
+        self.drips = []
+
+    def begin(self):
+        sock = socket.socket(self.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            if self.attack.room:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.attack.room)
+            if self.sources:
+                sock.bind((self.sources[self.counts["begun"] % len(self.sources)], 0))
+            if sock.connect_ex(self.address) not in (0, errno.EINPROGRESS):
+                raise OSError
+        except OSError:
+            self.counts["failed"] += 1
+            sock.close()
+            return
+        self.counts["begun"] += 1
+        self.open[sock.fileno()] = Connection(sock, self.attack.says())
+        self.poll.register(sock, select.EPOLLOUT | select.EPOLLIN)
+
+    def end(self, connection, how):
+        self.counts[how] += 1
+        del self.open[connection.sock.fileno()]
+        if self.attack.then == "reset" or how == "failed":
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sock.close()
+
+    def send(self, connection):
+        """All at once, or the first byte of what drips."""
+        if self.attack.then == "drip":
+            connection.rest = connection.rest[connection.sock.send(connection.rest[:2]) :]
+            connection.due = time.monotonic() + 1
+            self.drips.append(connection)
+        elif connection.rest:
+            connection.rest = connection.rest[connection.sock.send(connection.rest) :]
+        if self.attack.then == "reset":
+            self.end(connection, "closed")
+        elif not connection.rest or self.attack.then == "drip":
+            self.poll.modify(connection.sock, select.EPOLLHUP if self.deaf else select.EPOLLIN)
+
+    def read(self, connection):
+        while piece := connection.sock.recv(65536):
+            self.counts["answered"] += piece[:1] != b""
+        self.end(connection, "closed")
+
+    def on_ready(self, connection, events):
+        try:
+            if events & select.EPOLLOUT:
+                self.send(connection)
+            elif self.deaf:
+                self.end(connection, "closed")
+            else:
+                self.read(connection)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.end(connection, "failed")
+
+    def drip(self, now):
+        due, self.drips = [c for c in self.drips if c.due <= now], [c for c in self.drips if c.due > now]
+        for connection in due:
+            if self.open.get(connection.sock.fileno()) is connection and connection.rest:
+                try:
+                    connection.rest = connection.rest[connection.sock.send(connection.rest[:1]) :]
+                except OSError:
+                    self.end(connection, "failed")
+                    continue
+                connection.due = now + 1
+                self.drips.append(connection)
+
+    def run(self, seconds):
+        began = now = time.monotonic()
+        ready, n_due = False, 0.0
+        while now < began + seconds and not select.select([0], [], [], 0)[0]:
+            n_due = min(n_due + self.attack.rate * 0.01, 200)
+            while n_due >= 1 and len(self.open) < self.attack.width:
+                self.begin()
+                n_due -= 1
+            if not ready and self.counts["begun"] + self.counts["failed"] >= self.attack.width:
+                ready = True
+                print("READY", flush=True)
+            for fd, events in self.poll.poll(0.01, 256):
+                if fd in self.open:
+                    self.on_ready(self.open[fd], events)
+            now = time.monotonic()
+            self.drip(now)
+        self.counts["open"] = len(self.open)
+        for connection in list(self.open.values()):
+            connection.sock.close()
+        return self.counts
+
+
+def is_of_this_machine(host):
+    """Loopback, or an address that one can listen on."""
+    if ipaddress.ip_address(host).is_loopback:
+        return True
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        try:
+            sock.bind((host, 0))
+        except OSError:
+            return False
+    return True
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="attack", description=__doc__.split("\n\n")[0])
+    parser.add_argument("attack", nargs="?", choices=ATTACKS)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=4369)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--rate", type=int)
+    parser.add_argument("--source", action="append", default=[], help="an address to come from, again for each")
+    parser.add_argument("--own-network", action="store_true", help="the host is in a network namespace that was made for this")
+    args = parser.parse_args(argv)
+    if not args.list and not args.attack:
+        parser.error("which attack?")
+    if not args.list and not args.own_network and not is_of_this_machine(args.host):
+        parser.error(f"{args.host} is no address of this machine")
+    return args
+
+
+def main():
+    args = parse(sys.argv[1:])
+    if args.list:
+        for name, attack in ATTACKS.items():
+            print(f"{name:12}{attack.what}")
+        return
+    attack = ATTACKS[args.attack]
+    attack = dataclasses.replace(attack, width=min(args.width or attack.width, WIDTH_MAX), rate=min(args.rate or attack.rate, RATE_MAX))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+    random.seed(7)
+    print(json.dumps(Attacker(attack, args.host, args.port, args.source).run(min(args.seconds, SECONDS_MAX))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
