@@ -4,11 +4,8 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <limits.h>
-#include <net/if.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -16,6 +13,7 @@
 #include "check_main.h"
 #include "evidence/holder.h"
 #include "core/node.h"
+#include "network_test.h"
 #include "util.h"
 
 #define SOMEONE_ELSE 65534
@@ -27,18 +25,6 @@ static void skip(const char *function, const char *reason) {
         const char *suffix = strstr(function, "_fn");
 
         printf("SKIP: %.*s: %s\n", suffix ? (int)(suffix - function) : INT_MAX, function, reason);
-}
-
-/* As root each test has the loopback ports for itself: a network namespace of its own. */
-static void isolate(void) {
-        struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-
-        if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
-                return;
-        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
-        close(fd);
 }
 
 /* Listens on `text`, on any free port if `port` is 0. Returns the port. */
@@ -195,11 +181,16 @@ START_TEST(test_a_holder_is_put_into_words) {
 }
 END_TEST
 
+/* Each test has all ports for itself. */
+static void set_up(void) {
+        (void)enter_own_network();
+}
+
 Suite *suite(void) {
         Suite *s = suite_create("holder");
         TCase *t = tcase_create("holder");
 
-        tcase_add_checked_fixture(t, isolate, NULL);
+        tcase_add_checked_fixture(t, set_up, NULL);
         tcase_add_loop_test(t, test_who_keeps_an_address_from_being_bound_is_found, 0,
                             ELEMENTS(conflicts));
         tcase_add_test(t, test_of_two_holders_the_one_in_the_way_is_told);

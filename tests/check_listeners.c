@@ -9,14 +9,12 @@
 #include <linux/magic.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -25,6 +23,7 @@
 
 #include "check_main.h"
 #include "evidence/listeners.h"
+#include "network_test.h"
 #include "util.h"
 
 #define SOMEONE_ELSE 65534
@@ -41,22 +40,8 @@ static void skip(const char *function, const char *reason) {
 static Listeners *listeners;
 static bool is_isolated;
 
-/* As root each test has the loopback ports for itself: a network namespace of its own. */
-static void isolate(void) {
-        struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-        int fd;
-
-        if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
-                return;
-        fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
-        close(fd);
-        is_isolated = true;
-}
-
 static void set_up(void) {
-        isolate();
+        is_isolated = enter_own_network(); /* each test has all ports for itself */
         ck_assert_int_eq(listeners_new(&listeners), 0);
 }
 

@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The main() of every unit test program: runs the suite that the program defines. */
+/*
+ * The main() of every unit test program: runs the suite that the program defines.
+ *
+ * The trap: whose a listener is, is told by its port and its user. Programs that run side by side, all of one user, come
+ * by the same port at different addresses now and then, and each other's listener would be taken for their own. So each has a
+ * network of its own, where that is allowed.
+ */
 
 #include <check.h>
 #include <stdlib.h>
 
 #include "check_main.h"
+#include "network_test.h"
 
 int main(void) {
         SRunner *runner = srunner_create(suite());
         int n_failed;
 
+        (void)enter_own_network();
         srunner_run_all(runner, CK_ENV);
         n_failed = srunner_ntests_failed(runner);
         srunner_free(runner);

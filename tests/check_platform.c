@@ -19,14 +19,12 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <sqlite3.h>
 #include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -35,6 +33,7 @@
 #include <systemd/sd-event.h>
 
 #include "check_main.h"
+#include "network_test.h"
 #include "util.h"
 
 #define SOMEONE_ELSE 65534
@@ -53,18 +52,6 @@ static void skip(const char *function, const char *reason) {
 }
 
 /* --- sockets ---------------------------------------------------------------------------------- */
-
-/* As root each test has the loopback ports for itself: a network namespace of its own. */
-static void isolate(void) {
-        struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-
-        if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
-                return;
-        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
-        close(fd);
-}
 
 static int tcp_socket(int family) {
         int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -877,12 +864,17 @@ START_TEST(test_an_open_read_does_not_keep_a_write_from_committing) {
 }
 END_TEST
 
+/* Each test has all ports for itself. */
+static void set_up(void) {
+        (void)enter_own_network();
+}
+
 Suite *suite(void) {
         Suite *s = suite_create("platform");
         TCase *t;
 
         t = tcase_create("kernel");
-        tcase_add_checked_fixture(t, isolate, NULL);
+        tcase_add_checked_fixture(t, set_up, NULL);
         tcase_set_timeout(t, 30);
         tcase_add_test(t, test_an_exact_lookup_of_no_connection_finds_a_listener);
         tcase_add_test(t, test_an_exact_lookup_by_ipv4_finds_a_dual_stack_listener);

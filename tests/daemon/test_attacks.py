@@ -77,6 +77,11 @@ def culprits(daemon):
     return {it["address"] or it["uid"]: it for it in status(daemon)["culprits"]}
 
 
+def n_closed(daemon, culprit):
+    """How many connections of his made room for others so far."""
+    return culprits(daemon).get(culprit, {"closed": 0})["closed"]
+
+
 @pytest.fixture(scope="module")
 def town():
     """A daemon that may have 1024 descriptors and knows 300 nodes, and how soon it answers in peace."""
@@ -120,7 +125,7 @@ def test_who_behaves_is_answered_whatever_others_do(town, name):
         # Of one who has hung up the kernel does not know any more who it was.
         assert set(culprits(daemon)) <= {NOBODY, None}, "somebody else was blamed"
         if name == "idle":
-            assert culprits(daemon)[NOBODY]["closed"] > 100
+            assert n_closed(daemon, NOBODY) > 100
         if name == "watch":
             assert culprits(daemon)[NOBODY]["turned_away"] > 100
 
@@ -135,11 +140,11 @@ def test_a_flood_closes_nothing_of_others_and_is_named(town):
     with closing_all([daemon.client.connect() for _ in range(20)]) as silent, control.watch() as watch:
         watch.sync()
         n_log = len(daemon.log())
-        before = culprits(daemon).get(NOBODY, {"closed": 0})
+        before = n_closed(daemon, NOBODY)
         # Loopback has sixteen million addresses; they are one user's.
         sources = [word for i in range(2, 10) for word in ("--source", f"127.0.0.{i}")]
         with attack("idle", daemon, *sources):
-            wait_for(lambda: culprits(daemon)[NOBODY]["closed"] >= before["closed"] + 300, "a flood")
+            wait_for(lambda: n_closed(daemon, NOBODY) >= before + 300, "a flood")
             assert not any(is_closed(sock) for sock in silent)
             with daemon.client.register("newcomer", 1):
                 watch.wait(lambda: any(name == "newcomer" for name, _ in watch.nodes))
@@ -191,7 +196,7 @@ def test_of_other_machines_an_address_counts_and_of_ipv6_a_network(remote, host,
         daemon.client.network = near
         quiet = EpmdClient(daemon.port, host, network=far, source=(other, 0))
         with closing_all([quiet.connect() for _ in range(5)]) as silent, attack("idle", daemon, "--own-network", *flags, network=far):
-            wait_for(lambda: culprit in culprits(daemon) and culprits(daemon)[culprit]["closed"] > 200, lambda: f"{culprit}: {culprits(daemon)}")
+            wait_for(lambda: n_closed(daemon, culprit) > 200, lambda: f"{culprit}: {culprits(daemon)}")
             for _ in range(20):
                 assert quiet.port_please("unknown") is None
                 assert daemon.client.port_please("unknown") is None
