@@ -5,6 +5,7 @@ where the machine has less.)"""
 import contextlib
 import re
 import resource
+import sqlite3
 
 import pytest
 
@@ -32,12 +33,19 @@ def address_space(daemon):
         return int(file.read().split()[0]) * 4096
 
 
+def has_row(daemon, node):
+    """False, too, while the file has no tables yet."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        return names_on_disk(daemon.state) == {node.name: (node.port, "up")}
+    return False
+
+
 def test_without_memory_to_start_with_it_says_so(daemon):
     """From a limit in which not even the loader has room up to one that is enough."""
     enough = address_space(daemon)
     daemon.stop()
     outcomes = []
-    for n in range(9):
+    for n in range(13):
         with contextlib.closing(Daemon(wrapper=limit(4 * MB + enough * n // 8))) as tight:
             try:
                 tight.start()
@@ -48,7 +56,7 @@ def test_without_memory_to_start_with_it_says_so(daemon):
                 outcomes.append("says why")
                 continue
             with tight.client.register("a", listen=True) as a:
-                assert names_on_disk(tight.state) == {"a": (a.port, "up")} or is_degraded(tight)
+                assert has_row(tight, a) or is_degraded(tight)
             outcomes.append("serves")
     assert outcomes[0] == "says why" and outcomes[-1] == "serves", outcomes
 
@@ -64,6 +72,13 @@ def crowd(daemon, nodes, n):
             if n_turned_away > 20:
                 break
     return n_turned_away
+
+
+def try_register(daemon, name):
+    """None: there is no memory for it."""
+    with contextlib.suppress(ClosedWithoutAnswer):
+        return daemon.client.register(name, listen=True)
+    return None
 
 
 def names(daemon):
@@ -111,7 +126,8 @@ def test_without_memory_for_more_those_who_are_there_are_served(daemon):
         while nodes:
             nodes.pop().close()
         wait_for(lambda: names(daemon) == {"first": first.port}, "end of the others")
-        with daemon.client.register("last", listen=True) as last:
+        # What is still to be written takes memory until it is.
+        with wait_for(lambda: try_register(daemon, "last"), "a registration", 15) as last:
             wait_for(lambda: is_healthy(control), lambda: f"health:\n{daemon.log()[-3000:]}", 15)
             wait_for(lambda: set(names_on_disk(daemon.state)) == {"first", "last"}, "rows of both")
             daemon.kill9()
