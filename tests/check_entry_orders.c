@@ -2,6 +2,9 @@
 /* serve/entry_orders: what may be ordered, and that it holds once it is written. */
 
 #include "desk_test.h"
+#include "epmd_test.h"
+#include "units_test.h"
+#include "words_test.h"
 
 static Desk *desk_with_file(void) {
         return desk_new(&(DeskOptions){ .file = desk_file() });

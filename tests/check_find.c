@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
+#include "epmd_test.h"
+#include "units_test.h"
+#include "words_test.h"
 
 /* The answer to FIND; over TCP if `is_tcp`. To be freed. */
 static char *find(Desk *desk, bool is_tcp, const char *const *words) {
-        int fd = is_tcp ? desk_connect(desk) : connect_control(desk);
+        int fd = is_tcp ? desk_connect(desk) : desk_connect_control(desk);
 
         say_words(fd, CONTROL_FIND, words);
         return hear_words(desk, fd);
@@ -42,7 +45,7 @@ static const struct {
 
 static void register_hidden(Desk *desk, int *ret_fd) {
         uint8_t body[2048];
-        size_t n = fill_alive2(body, "hid", 9);
+        size_t n = fill_alive2(body, "hid", 9, 6);
 
         body[3] = NODE_TYPE_HIDDEN;
         *ret_fd = desk_connect(desk);
@@ -81,7 +84,7 @@ START_TEST(test_over_tcp_what_concerns_this_machine_alone_is_left_out) {
         _cleanup_(freep) char *on_socket = NULL, *over_tcp = NULL;
 
         free(ask_words(desk, CONTROL_ANNOUNCE, WORDS("name", "a", "host", "mail.example.org", "pair", "k=v")));
-        live_in(desk, "a", "a.service");
+        live_in(desk_find(desk, "a"), "a.service");
         desk_find(desk, "a")->unit_pid = 4711;
         on_socket = find(desk, false, WORDS("name", "a"));
         over_tcp = find(desk, true, WORDS("name", "a"));

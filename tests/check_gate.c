@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 
-#include "serve_test.h"
+#include "desk_test.h"
 
 /* --- P7: who may ask what ------------------------------------------------------------------------------ */
 
@@ -100,14 +100,14 @@ static bool has_answer(const Question *question, const Heard *heard) {
 }
 
 /* Asks; true if it was answered. Whoever may not ask is closed without a byte, or told so in words. */
-static bool is_answered(World *world, const char *from, const char *to, const Question *question) {
-        int fd = try_connect_from(from, to, world->port);
+static bool is_answered(Desk *desk, const char *from, const char *to, const Question *question) {
+        int fd = try_connect_from(from, to, desk->port);
         Heard heard = { 0 };
         bool answered;
 
         ck_assert_msg(fd >= 0, "cannot connect from %s to %s", from, to);
         say_request(fd, question->request, question->n_request);
-        ck_assert(RUN_UNTIL(world->event, hear(fd, &heard) || has_answer(question, &heard), LONG_USEC));
+        ck_assert(RUN_UNTIL(desk->event, hear(fd, &heard) || has_answer(question, &heard), LONG_USEC));
         answered = heard.n_data > 0 && !is_denial(&heard);
         if (answered)
                 ck_assert_mem_eq(heard.data, question->answer, question->n_answer);
@@ -115,28 +115,24 @@ static bool is_answered(World *world, const char *from, const char *to, const Qu
                 ck_assert_int_eq(heard.n_data > 0, is_control(question));
         heard_done(&heard);
         close(fd);
-        turn(world->event);
+        turn(desk->event);
         return answered;
 }
 
 /* The listener is in a network namespace of its own. The kernel's word is asked for in the same one, or, for
  * a foreigner, in another, where his socket is not found. */
-static World *world_in_namespace(int own_fd, int outer_fd, Asker asker, int rule) {
-        World *world = calloc(1, sizeof *world);
+static Desk *desk_in_namespace(int own_fd, int outer_fd, Asker asker, int rule) {
+        Desk *desk = desk_open(&(DeskOptions){ .listen = "0.0.0.0",
+                                               .lookup_from = rules[rule].lookup_from,
+                                               .list_from = rules[rule].list_from,
+                                               .relaxed = asker != ASKER_LOOPBACK });
 
-        no_log();
-        ck_assert_ptr_nonnull(world);
-        world->options = (WorldOptions){ .lookup_from = rules[rule].lookup_from,
-                                         .list_from = rules[rule].list_from,
-                                         .relaxed = asker != ASKER_LOOPBACK };
-        world->listener_fd = listen_on("0.0.0.0");
-        world->port = port_of(world->listener_fd);
         if (asker == ASKER_FOREIGN)
                 ck_assert_int_eq(setns(outer_fd, CLONE_NEWNET), 0);
-        world_start(world);
-        ck_assert_int_eq(vigil_blind_reason(world->vigil) != NULL, asker == ASKER_FOREIGN);
+        desk_start(desk);
+        ck_assert_int_eq(vigil_blind_reason(desk->vigil) != NULL, asker == ASKER_FOREIGN);
         ck_assert_int_eq(setns(own_fd, CLONE_NEWNET), 0);
-        return world;
+        return desk;
 }
 
 START_TEST(test_who_may_ask_what_is_decided_by_where_he_asks_from) {
@@ -160,26 +156,26 @@ START_TEST(test_who_may_ask_what_is_decided_by_where_he_asks_from) {
         ck_assert(add_address("lo:1", "10.9.9.1"));
         ck_assert(add_address("lo:2", "10.9.9.2"));
         for (Asker asker = 0; asker < _ASKER_N; asker++) {
-                World *world = world_in_namespace(own_fd, outer_fd, asker, _i);
+                Desk *desk = desk_in_namespace(own_fd, outer_fd, asker, _i);
                 unsigned n_denied = 0;
 
                 for (size_t i = 0; i < ELEMENTS(questions); i++) {
                         bool expected = may_ask(asker, questions + i, _i);
                         uint8_t op = questions[i].request[0];
 
-                        if (op == 'k' || (op == 's' && !world->options.relaxed))
+                        if (op == 'k' || (op == 's' && !desk->options.relaxed))
                                 continue;
-                        ck_assert_msg(is_answered(world, routes[asker].from, routes[asker].to, questions + i) == expected,
+                        ck_assert_msg(is_answered(desk, routes[asker].from, routes[asker].to, questions + i) == expected,
                                       "question %zu from asker %d under rule %d", i, asker, _i);
                         n_denied += !expected;
                 }
-                ck_assert_uint_eq(world->counters.n_denied, n_denied);
-                ck_assert_uint_eq(world->n_kills, 0);
+                ck_assert_uint_eq(desk->counters.n_denied, n_denied);
+                ck_assert_uint_eq(desk->n_kills, 0);
                 if (asker == ASKER_FOREIGN) {
-                        ck_assert(!is_answered(world, routes[asker].from, routes[asker].to, questions + 3));
-                        ck_assert_uint_eq(world->n_kills, 0);
+                        ck_assert(!is_answered(desk, routes[asker].from, routes[asker].to, questions + 3));
+                        ck_assert_uint_eq(desk->n_kills, 0);
                 }
-                world_free(world);
+                desk_free(desk);
         }
         ck_assert_int_eq(setns(outer_fd, CLONE_NEWNET), 0);
         close(own_fd);
@@ -197,7 +193,7 @@ static unsigned count(const char *text, const char *part) {
 
 START_TEST(test_whoever_may_not_ask_is_named_once_and_then_counted) {
         int outer_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), own_fd;
-        World *world;
+        Desk *desk;
         char said[16384];
 
         if (unshare(CLONE_NEWNET) < 0) {
@@ -211,14 +207,14 @@ START_TEST(test_whoever_may_not_ask_is_named_once_and_then_counted) {
         ck_assert(add_address("lo:2", "10.9.9.2"));
         ck_assert(add_address("lo:3", "10.9.9.3"));
         ck_assert(add_address("lo:4", "10.9.9.4"));
-        world = world_in_namespace(own_fd, outer_fd, ASKER_FOREIGN, 0);
+        desk = desk_in_namespace(own_fd, outer_fd, ASKER_FOREIGN, 0);
         log_init(LOG_FORMAT_PLAIN, LOG_INFO, 0);
         CATCH_STDERR(said, {
                 for (int i = 0; i < 5; i++) {
-                        ck_assert(!is_answered(world, "10.9.9.2", "10.9.9.1", questions + 1));
-                        ck_assert(!is_answered(world, "10.9.9.3", "10.9.9.1", questions + 2));
-                        ck_assert(!is_answered(world, "10.9.9.3", "10.9.9.1", questions + 6));
-                        ck_assert(!is_answered(world, "10.9.9.4", "10.9.9.1", questions + 7));
+                        ck_assert(!is_answered(desk, "10.9.9.2", "10.9.9.1", questions + 1));
+                        ck_assert(!is_answered(desk, "10.9.9.3", "10.9.9.1", questions + 2));
+                        ck_assert(!is_answered(desk, "10.9.9.3", "10.9.9.1", questions + 6));
+                        ck_assert(!is_answered(desk, "10.9.9.4", "10.9.9.1", questions + 7));
                 }
         });
         no_log();
@@ -229,8 +225,8 @@ START_TEST(test_whoever_may_not_ask_is_named_once_and_then_counted) {
         ck_assert_uint_eq(count(said, "DUMP_REQ"), 1);
         ck_assert_uint_eq(count(said, "WATCH"), 1);
         ck_assert_uint_eq(count(said, "\n"), 3);
-        ck_assert_uint_eq(world->counters.n_denied, 20);
-        world_free(world);
+        ck_assert_uint_eq(desk->counters.n_denied, 20);
+        desk_free(desk);
         ck_assert_int_eq(setns(outer_fd, CLONE_NEWNET), 0);
         close(own_fd);
         close(outer_fd);
@@ -242,6 +238,7 @@ Suite *suite(void) {
         TCase *tcase = tcase_create("askers");
 
         tcase_set_timeout(tcase, 60);
+        tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
         tcase_add_loop_test(tcase, test_who_may_ask_what_is_decided_by_where_he_asks_from, 0, ELEMENTS(rules));
         tcase_add_test(tcase, test_whoever_may_not_ask_is_named_once_and_then_counted);
         suite_add_tcase(suite, tcase);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
+#include "epmd_test.h"
+#include "units_test.h"
+#include "words_test.h"
 
 static Desk *make_desk(void) {
         disk_install();
@@ -114,7 +117,7 @@ START_TEST(test_who_was_refused_and_who_had_it_last_are_remembered_across_a_rest
         Desk *desk = make_desk();
         int fd = registered(desk, "a", 1), other_fd;
 
-        live_in(desk, "a", "x.service");
+        live_in(desk_find(desk, "a"), "x.service");
         other_fd = newcomer(desk, "a", 2);
         systemd_tells("x.service");
         ck_assert_int_eq(result_of(desk, other_fd), 1);

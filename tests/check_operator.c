@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "core/control.h"
+#include "desk_test.h"
+#include "epmd_test.h"
 #include "serve/operator.h"
-#include "serve_test.h"
 
 static char own_path[] = "/run/rollcall/control";
 
-static World *make_world(const WorldOptions *options) {
+static Desk *make_desk(const DeskOptions *options) {
         static ListenSocket entries[] = {
                 { .kind = LISTEN_EPMD, .fd = -1, .is_passed = true, .port = 4369, .family = AF_INET6 },
                 { .kind = LISTEN_CONTROL, .fd = -1, .path = own_path },
         };
-        WorldOptions with_control = options ? *options : (WorldOptions){ 0 };
-        World *world;
+        Desk *desk = desk_new(options);
 
-        with_control.has_control = true;
-        world = world_new(&with_control);
-        world->sockets = (ListenSockets){ entries, ELEMENTS(entries) };
-        return world;
+        desk->sockets = (ListenSockets){ entries, ELEMENTS(entries) };
+        return desk;
 }
 
 /* --- an answer as text ------------------------------------------------------------------------------------ */
@@ -58,8 +56,8 @@ static void show_record(uint8_t kind, const uint8_t *fields, size_t n_fields, FI
         fprintf(out, " }");
 }
 
-static char *ask_control(World *world, const void *body, size_t n_body) {
-        int fd = world_connect_control(world);
+static char *ask_control(Desk *desk, const void *body, size_t n_body) {
+        int fd = desk_connect_control(desk);
         Heard heard = { 0 };
         char *text = NULL;
         size_t n_text = 0, at = CONTROL_ANSWER_HEAD;
@@ -68,7 +66,7 @@ static char *ask_control(World *world, const void *body, size_t n_body) {
 
         ck_assert_ptr_nonnull(out);
         say_request(fd, body, n_body);
-        ck_assert(RUN_UNTIL(world->event, hear(fd, &heard), LONG_USEC));
+        ck_assert(RUN_UNTIL(desk->event, hear(fd, &heard), LONG_USEC));
         ck_assert_int_eq(control_parse_answer_head(heard.data, heard.n_data, &version), 1);
         ck_assert_uint_eq(version, CONTROL_VERSION);
         while (at < heard.n_data) {
@@ -89,32 +87,32 @@ static char *ask_control(World *world, const void *body, size_t n_body) {
 #define assert_tells(text, part) ck_assert_msg(strstr((text), (part)) != NULL, "'%s' is not in: %s", (part), (text))
 #define assert_tells_not(text, part) ck_assert_msg(strstr((text), (part)) == NULL, "'%s' is in: %s", (part), (text))
 
-static char *ask_status(World *world) {
-        return ask_control(world, "LRC\1\1", 5);
+static char *ask_status(Desk *desk) {
+        return ask_control(desk, "LRC\1\1", 5);
 }
 
-static char *ask_names(World *world) {
-        return ask_control(world, "LRC\1\2", 5);
+static char *ask_names(Desk *desk) {
+        return ask_control(desk, "LRC\1\2", 5);
 }
 
 /* --- names ------------------------------------------------------------------------------------------------ */
 
 START_TEST(test_an_empty_registry_is_an_answer_too) {
-        World *world = make_world(NULL);
-        char *text = ask_names(world);
+        Desk *desk = make_desk(NULL);
+        char *text = ask_names(desk);
 
         ck_assert_str_eq(text, "{64 }");
         free(text);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_each_node_is_told_with_all_that_is_known_newest_first) {
-        World *world = make_world(NULL);
-        int listener_fd = listen_on("127.0.0.2"), fd = register_node(world, "a", port_of(listener_fd), NULL);
-        int other_fd = register_node(world, "b\xc3\xa9", 4001, NULL);
-        const Node *a = world_find(world, "a"), *b = world_find(world, "b\xc3\xa9");
-        char *text = ask_names(world), part[512];
+        Desk *desk = make_desk(NULL);
+        int listener_fd = listen_on("127.0.0.2"), fd = register_node(desk, "a", port_of(listener_fd), NULL);
+        int other_fd = register_node(desk, "b\xc3\xa9", 4001, NULL);
+        const Node *a = desk_find(desk, "a"), *b = desk_find(desk, "b\xc3\xa9");
+        char *text = ask_names(desk), part[512];
 
         snprintf(part, sizeof part,
                  "{67 16=b\xc3\xa9 17=up 29=connection 30=%llu 18=4001 19=77 20=0 21=6 22=5 23=%u 24=%llu 25=* 26=%u",
@@ -132,20 +130,20 @@ START_TEST(test_each_node_is_told_with_all_that_is_known_newest_first) {
         free(text);
 
         close(listener_fd);
-        ck_assert(RUN_UNTIL(world->event, a->state == NODE_STOPPING, LONG_USEC));
-        text = ask_names(world);
+        ck_assert(RUN_UNTIL(desk->event, a->state == NODE_STOPPING, LONG_USEC));
+        text = ask_names(desk);
         assert_tells(text, "16=a 17=stopping 29=listener ");
         free(text);
         close(fd);
         close(other_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_what_is_not_known_is_absent) {
-        World *world = make_world(&(WorldOptions){ .blind = true });
-        int fd = register_node(world, "a", 4000, NULL);
-        char *text = ask_names(world);
+        Desk *desk = make_desk(&(DeskOptions){ .blind = true });
+        int fd = register_node(desk, "a", 4000, NULL);
+        char *text = ask_names(desk);
 
         assert_tells(text, "16=a 17=up");
         assert_tells_not(text, " 26=");
@@ -159,13 +157,13 @@ START_TEST(test_what_is_not_known_is_absent) {
         assert_tells_not(text, " 38=");
         free(text);
         close(fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_many_nodes_are_all_told) {
         enum { N = 3000 };
-        World *world = make_world(NULL);
+        Desk *desk = make_desk(NULL);
         char *text;
         unsigned n = 0;
 
@@ -179,34 +177,34 @@ START_TEST(test_many_nodes_are_all_told) {
                                  .info = { .name = name, .n_name = strlen(name), .highest_version = 6 },
                                  .peer = { .uid = NODE_UID_UNKNOWN },
                                  .connection_fd = -1 };
-                ck_assert_int_eq(ledger_carry(world->ledger, &event, &reply), 0);
+                ck_assert_int_eq(ledger_carry(desk->ledger, &event, &reply), 0);
         }
-        text = ask_names(world);
+        text = ask_names(desk);
         for (const char *at = text; (at = strstr(at, "{67 ")); at++)
                 n++;
         ck_assert_uint_eq(n, N);
         assert_tells(text, " 16=node0 ");
         free(text);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 /* --- status ----------------------------------------------------------------------------------------------- */
 
 START_TEST(test_status_tells_how_the_daemon_fares) {
-        const char *file = new_file();
-        World *world = make_world(&(WorldOptions){ .file = file, .boot_id = "boot-1" });
-        int fd = register_node(world, "a", 4000, NULL);
+        const char *file = desk_file();
+        Desk *desk = make_desk(&(DeskOptions){ .file = file, .boot_id = "boot-1" });
+        int fd = register_node(desk, "a", 4000, NULL);
         char *text, part[256];
 
-        ck_assert(RUN_UNTIL(world->event, !ledger_degraded_reason(world->ledger), LONG_USEC));
-        look_up(world, "a");
-        look_up(world, "b");
-        text = ask_status(world);
+        ck_assert(RUN_UNTIL(desk->event, !ledger_degraded_reason(desk->ledger), LONG_USEC));
+        look_up(desk, "a");
+        look_up(desk, "b");
+        text = ask_status(desk);
         assert_tells(text, "60=" PACKAGE_VERSION);
         snprintf(part, sizeof part, " 61=%d ", (int)getpid());
         assert_tells(text, part);
-        snprintf(part, sizeof part, " 62=%llu ", (unsigned long long)WORLD_STARTED);
+        snprintf(part, sizeof part, " 62=%llu ", (unsigned long long)DESK_STARTED);
         assert_tells(text, part);
         assert_tells_not(text, " 63=");
         assert_tells(text, " 64=connections");
@@ -240,13 +238,13 @@ START_TEST(test_status_tells_how_the_daemon_fares) {
         ck_assert_str_eq(text + strlen(text) - 5, "{64 }");
         free(text);
         close(fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_status_tells_what_is_wrong) {
-        World *world = make_world(&(WorldOptions){ .blind = true });
-        char *text = ask_status(world);
+        Desk *desk = make_desk(&(DeskOptions){ .blind = true });
+        char *text = ask_status(desk);
 
         assert_tells(text, " 63=no registry file");
         assert_tells(text, " 64=connections");
@@ -257,24 +255,24 @@ START_TEST(test_status_tells_what_is_wrong) {
         assert_tells(text, " 66=no-file ");
         assert_tells_not(text, " 79=");
         free(text);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_status_counts_those_who_are_awaited_and_going) {
-        const char *file = new_file();
-        World *world = make_world(&(WorldOptions){ .file = file });
+        const char *file = desk_file();
+        Desk *desk = make_desk(&(DeskOptions){ .file = file });
         int listener_fd = listen_on("127.0.0.1"), going_fd = listen_on("127.0.0.1");
-        int fd = register_node(world, "a", port_of(listener_fd), NULL), other_fd;
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL), other_fd;
         char *text;
 
-        world_free(world);
+        desk_free(desk);
         close(fd);
-        world = make_world(&(WorldOptions){ .file = file });
-        other_fd = register_node(world, "b", port_of(going_fd), NULL);
+        desk = make_desk(&(DeskOptions){ .file = file });
+        other_fd = register_node(desk, "b", port_of(going_fd), NULL);
         close(going_fd);
-        ck_assert(RUN_UNTIL(world->event, registry_n_in_state(world->registry, NODE_STOPPING) == 1, LONG_USEC));
-        text = ask_status(world);
+        ck_assert(RUN_UNTIL(desk->event, registry_n_in_state(desk->registry, NODE_STOPPING) == 1, LONG_USEC));
+        text = ask_status(desk);
         assert_tells(text, " 71=2 ");
         assert_tells(text, " 72=1 ");
         assert_tells(text, " 73=1 ");
@@ -282,7 +280,7 @@ START_TEST(test_status_counts_those_who_are_awaited_and_going) {
         free(text);
         close(other_fd);
         close(listener_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
@@ -309,23 +307,23 @@ static const struct {
 };
 
 START_TEST(test_what_cannot_be_answered_is_told_why) {
-        World *world = make_world(NULL);
-        char *text = ask_control(world, errors[_i].body, errors[_i].n_body);
+        Desk *desk = make_desk(NULL);
+        char *text = ask_control(desk, errors[_i].body, errors[_i].n_body);
 
         ck_assert_msg(strncmp(text, errors[_i].answer, strlen(errors[_i].answer)) == 0, "%s: %s", errors[_i].what, text);
         ck_assert_msg((strstr(text, " 3=1 }") != NULL) == errors[_i].tells_version, "%s: %s", errors[_i].what, text);
         free(text);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_fields_that_are_not_known_are_passed_over) {
-        World *world = make_world(NULL);
-        char *text = ask_control(world, "LRC\1\2\377\376\0\3abc", 12);
+        Desk *desk = make_desk(NULL);
+        char *text = ask_control(desk, "LRC\1\2\377\376\0\3abc", 12);
 
         ck_assert_str_eq(text, "{64 }");
         free(text);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 

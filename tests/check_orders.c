@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
+#include "epmd_test.h"
+#include "units_test.h"
+#include "words_test.h"
 
 #define STRANGER 54321 /* a uid that is neither root's nor ours */
 
@@ -16,7 +19,7 @@ static int connect_as(Desk *desk, uid_t uid, bool is_tcp) {
                 puts("SKIP: only root can become another user");
                 return -1;
         }
-        fd = is_tcp ? desk_connect(desk) : connect_control(desk);
+        fd = is_tcp ? desk_connect(desk) : desk_connect_control(desk);
         ck_assert_int_eq(seteuid(own), 0);
         return fd;
 }
@@ -142,7 +145,7 @@ static const struct {
 
 START_TEST(test_a_field_that_is_none_is_told_and_changes_nothing) {
         Desk *desk = desk_new(NULL);
-        int node_fd = registered(desk, "a", 1), fd = connect_control(desk);
+        int node_fd = registered(desk, "a", 1), fd = desk_connect_control(desk);
         _cleanup_(control_buffer_done) ControlBuffer buffer = { 0 };
         _cleanup_(freep) char *answer = NULL;
         uint64_t revision = registry_revision(desk->registry);
@@ -253,7 +256,7 @@ START_TEST(test_ready_is_not_for_one_that_is_going) {
         _cleanup_(freep) char *early = NULL, *own = NULL, *draining = NULL, *late = NULL;
         char creation[32];
 
-        live_in(desk, "a", "old.service");
+        live_in(desk_find(desk, "a"), "old.service");
         systemd_says("old.service", "simple", "deactivating", "stop-sigterm", 1);
         early = announce(desk, WORDS("name", "a", "announced", "ready", "pair", "role=web"));
         ck_assert_str_eq(early, "error error=7 text=The node of that name is going, and the next is not registered yet. \n");
@@ -337,7 +340,7 @@ START_TEST(test_the_user_who_registered_may_announce) {
                 desk_free(desk);
                 return;
         }
-        ask_alive2(node_fd, "a", 1);
+        say_alive2(node_fd, "a", 1, 6);
         ck_assert_int_eq(result_of(desk, node_fd), 0);
         fd = connect_as(desk, STRANGER, _i);
         say_words(fd, CONTROL_ANNOUNCE, WORDS("name", "a", "announced", "ready"));
@@ -362,7 +365,7 @@ START_TEST(test_over_tcp_root_announces_for_his_own_nodes_only) {
                 desk_free(desk);
                 return;
         }
-        ask_alive2(node_fd, "a", 2);
+        say_alive2(node_fd, "a", 2, 6);
         ck_assert_int_eq(result_of(desk, node_fd), 0);
         say_words(fd = desk_connect(desk), CONTROL_ANNOUNCE, WORDS("name", "own", "announced", "ready"));
         for_own = hear_words(desk, fd);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
+#include "epmd_test.h"
+#include "units_test.h"
+#include "words_test.h"
 
 static Desk *make_desk_with_disk(void) {
         disk_install();
@@ -9,7 +12,7 @@ static Desk *make_desk_with_disk(void) {
 }
 
 static int begin_find(Desk *desk, bool is_tcp, const char *name) {
-        int fd = is_tcp ? desk_connect(desk) : connect_control(desk);
+        int fd = is_tcp ? desk_connect(desk) : desk_connect_control(desk);
 
         say_words(fd, CONTROL_FIND, WORDS("name", name));
         turn(desk->event);
@@ -137,7 +140,7 @@ static void fill(Desk *desk) {
 }
 
 static int begin_find_all(Desk *desk) {
-        int fd = connect_control(desk);
+        int fd = desk_connect_control(desk);
 
         say_words(fd, CONTROL_FIND, WORDS(NULL));
         turn(desk->event);

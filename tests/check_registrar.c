@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
+#include "epmd_test.h"
+#include "units_test.h"
+#include "words_test.h"
 #include "serve/held.h"
 
 #define HOLD_USEC (LONG_USEC)
 #define SHORT_USEC (150 * USEC_PER_MSEC)
 
 static Desk *make_desk(uint64_t hold_usec) {
-        return desk_new(&(DeskOptions){ .hold_usec = hold_usec });
+        return desk_new(&(DeskOptions){ .hold_usec = hold_usec, .relaxed = true });
 }
 
 /* A holder whose unit systemd is stopping. */
 static int going_holder(Desk *desk, const char *name) {
         int fd = registered(desk, name, 1);
 
-        live_in(desk, name, "old.service");
+        live_in(desk_find(desk, name), "old.service");
         systemd_says("old.service", "simple", "deactivating", "stop-sigterm", 1);
         ck_assert_int_eq(desk_find(desk, name)->state, NODE_STOPPING);
         return fd;
@@ -103,7 +106,7 @@ START_TEST(test_a_name_with_a_zero_byte_in_it_is_refused_and_not_remembered) {
 
         memset(name, 'a', NODE_NAME_BYTES_MAX);
         name[NODE_NAME_BYTES_MAX] = 0;
-        n = fill_alive2(body, name, 2);
+        n = fill_alive2(body, name, 2, 6);
         *(uint8_t *)memchr(body, 'a', n) = 0;
         say_request(fd, body, n);
         ck_assert_int_eq(result_of(desk, fd), 1);
@@ -153,7 +156,7 @@ START_TEST(test_a_newcomer_waits_for_a_holder_that_is_going_and_then_has_the_nam
         Desk *desk = make_desk(HOLD_USEC);
         int listener_fd = listen_on("127.0.0.1"), fd = registered(desk, "a", port_of(listener_fd)), other_fd;
 
-        live_in(desk, "a", "old.service");
+        live_in(desk_find(desk, "a"), "old.service");
         systemd_says("old.service", "simple", "deactivating", "stop-sigterm", 1);
         other_fd = newcomer(desk, "a", 2);
         ck_assert_int_eq(heard_result(other_fd), NO_ANSWER);
@@ -242,7 +245,7 @@ START_TEST(test_a_holder_that_its_unit_has_left_behind_is_waited_for) {
         Desk *desk = make_desk(HOLD_USEC);
         int fd = registered(desk, "a", 1), other_fd;
 
-        live_in(desk, "a", "old.service");
+        live_in(desk_find(desk, "a"), "old.service");
         systemd_says("old.service", "simple", "inactive", "dead", 0);
         other_fd = newcomer(desk, "a", 2);
         ck_assert_int_eq(heard_result(other_fd), NO_ANSWER);
@@ -258,7 +261,7 @@ START_TEST(test_a_holder_that_has_gone_is_seen_to_have_gone) {
         Desk *desk = make_desk(0);
         int fd = registered(desk, "a", 1), other_fd = desk_connect(desk);
 
-        ask_alive2(other_fd, "a", 2);
+        say_alive2(other_fd, "a", 2, 6);
         close(fd);
         ck_assert_int_eq(result_of(desk, other_fd), 0);
         close(other_fd);
@@ -347,7 +350,7 @@ START_TEST(test_a_newcomer_does_not_overtake_those_who_wait) {
         int fd = going_holder(desk, "a"), waiting_fd = newcomer(desk, "a", 10), late_fd = desk_connect(desk);
 
         turn(desk->event); /* it is accepted, and is served before the holder, whose end comes after its request */
-        ask_alive2(late_fd, "a", 11);
+        say_alive2(late_fd, "a", 11, 6);
         close(fd);
         ck_assert_int_eq(result_of(desk, waiting_fd), 0);
         ck_assert_int_eq(result_of(desk, late_fd), 1);
@@ -364,7 +367,7 @@ END_TEST
 static int settled_holder(Desk *desk, const char *name, const char *unit) {
         int fd = registered(desk, name, 1);
 
-        live_in(desk, name, unit);
+        live_in(desk_find(desk, name), unit);
         systemd_says(unit, "simple", "active", "running", 1);
         return fd;
 }
@@ -482,7 +485,7 @@ START_TEST(test_another_holder_of_that_name_does_not_cut_the_question_short) {
 
         for (int i = 0; i < 2; i++)
                 fds[i] = registered(desk, "a", port_of(listener_fds[i]));
-        live_in(desk, "a", "a.service"); /* the first: a lookup elsewhere means the one that was there first */
+        live_in(desk_find(desk, "a"), "a.service"); /* the first: a lookup elsewhere means the one that was there first */
         systemd_says("a.service", "simple", "active", "running", 1);
         newcomer_fd = newcomer(desk, "a", port_of(listener_fds[0]));
         ck_assert_int_eq(heard_result(newcomer_fd), NO_ANSWER);

@@ -2,6 +2,9 @@
 /* serve/statics: entries, and real listeners that come and go. */
 
 #include "desk_test.h"
+#include "epmd_test.h"
+#include "units_test.h"
+#include "words_test.h"
 
 /* The entries of files, in place of those before: "name", "address", port as text. */
 static void file_entries(Desk *desk, const char *const *words) {
@@ -64,22 +67,6 @@ static const char *reason_of(Desk *desk, const char *name) {
         told = (Told){ .name = name };
         statics_tell_all(desk->statics, on_told, &told);
         return told.reason;
-}
-
-/* PORT_PLEASE2_REQ by a client; 0: there is none. */
-static uint16_t look_up(Desk *desk, const char *name) {
-        uint8_t body[64] = { 'z' };
-        int fd = desk_connect(desk);
-        Heard heard = { 0 };
-        uint16_t port;
-
-        memcpy(body + 1, name, strlen(name));
-        say_request(fd, body, 1 + strlen(name));
-        ck_assert(RUN_UNTIL(desk->event, hear(fd, &heard), LONG_USEC));
-        port = heard.n_data > 3 && heard.data[1] == 0 ? (uint16_t)(heard.data[2] << 8 | heard.data[3]) : 0;
-        heard_done(&heard);
-        close(fd);
-        return port;
 }
 
 START_TEST(test_an_entry_is_in_the_registry_exactly_while_its_listener_lives) {

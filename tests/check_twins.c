@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
+#include "epmd_test.h"
+#include "units_test.h"
+#include "words_test.h"
 #include "serve/twins.h"
 
 /* --- who is a twin -------------------------------------------------------------------------------------------- */

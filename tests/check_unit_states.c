@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "desk_test.h"
+#include "epmd_test.h"
+#include "units_test.h"
+#include "words_test.h"
 
 /* --- what systemd says, and what follows for the node ------------------------------------------------------- */
 
@@ -24,9 +27,9 @@ START_TEST(test_the_word_on_a_unit_reaches_its_nodes) {
         Desk *desk = desk_new(NULL);
         int fds[] = { registered(desk, "a", 1), registered(desk, "b", 2), registered(desk, "c", 3) };
 
-        live_in(desk, "a", "x.service");
-        live_in(desk, "b", "x.service");
-        live_in(desk, "c", "y.service");
+        live_in(desk_find(desk, "a"), "x.service");
+        live_in(desk_find(desk, "b"), "x.service");
+        live_in(desk_find(desk, "c"), "y.service");
         systemd_says("x.service", words[_i].type, words[_i].active, words[_i].sub, 4711);
         for (int i = 0; i < 2; i++) {
                 Node *node = desk_find(desk, i ? "b" : "a");
@@ -47,7 +50,7 @@ START_TEST(test_of_a_unit_that_has_another_manager_below_only_the_end_counts) {
         Desk *desk = desk_new(NULL);
         int fd = registered(desk, "a", 1);
 
-        live_in(desk, "a", "user@1000.service");
+        live_in(desk_find(desk, "a"), "user@1000.service");
         desk_find(desk, "a")->is_unit_own = false;
         systemd_says("user@1000.service", "notify", "activating", "start", 4711);
         ck_assert_int_eq(desk_find(desk, "a")->state, NODE_UP);
@@ -66,7 +69,7 @@ START_TEST(test_the_same_word_again_changes_nothing) {
         int fd = registered(desk, "a", 1);
         uint64_t revision;
 
-        live_in(desk, "a", "x.service");
+        live_in(desk_find(desk, "a"), "x.service");
         systemd_says("x.service", "notify", "active", "running", 1);
         revision = registry_revision(desk->registry);
         for (int i = 0; i < 5; i++)
@@ -111,8 +114,8 @@ START_TEST(test_a_unit_is_watched_as_often_as_it_has_nodes) {
         Node *a = desk_find(desk, "a"), *b = desk_find(desk, "b");
         const SaidUnit *unit = said_unit("x.service");
 
-        live_in(desk, "a", "x.service");
-        live_in(desk, "b", "x.service");
+        live_in(desk_find(desk, "a"), "x.service");
+        live_in(desk_find(desk, "b"), "x.service");
         ck_assert_uint_eq(unit->n_watched, 2);
         tell_news(desk, a, CHANGE_FACTS);
         tell_news(desk, a, CHANGE_RETURN);
@@ -136,7 +139,7 @@ START_TEST(test_after_a_restart_the_units_of_those_who_are_awaited_are_watched) 
         Desk *desk = desk_new(&(DeskOptions){ .file = desk_file() });
         int listener_fd = listen_on("127.0.0.1"), fd = registered(desk, "a", port_of(listener_fd));
 
-        live_in(desk, "a", "x.service");
+        live_in(desk_find(desk, "a"), "x.service");
         systemd_says("x.service", "simple", "deactivating", "stop-sigterm", 1);
         close(fd);
         ck_assert_uint_eq(said_unit("x.service")->n_watched, 1);
@@ -182,7 +185,7 @@ START_TEST(test_what_systemd_said_counts_no_more_when_it_was_silent_for_too_long
         Desk *desk = desk_new(NULL);
         int fd = registered(desk, "a", 1);
 
-        live_in(desk, "a", "x.service");
+        live_in(desk_find(desk, "a"), "x.service");
         systemd_says("x.service", "notify", stopping[_i] ? "deactivating" : "active",
                      stopping[_i] ? "stop-sigterm" : "running", 1);
         systemd_goes_away(); /* evidence/units has borne its silence and tells that nothing is known */
@@ -204,7 +207,7 @@ START_TEST(test_where_systemd_says_nothing_what_the_file_says_ends_after_some_se
         int listener_fd = listen_on("127.0.0.1"), fd = registered(desk, "a", port_of(listener_fd));
         Node *node;
 
-        live_in(desk, "a", "x.service");
+        live_in(desk_find(desk, "a"), "x.service");
         systemd_says("x.service", "simple", "deactivating", "stop-sigterm", 4711);
         close(fd);
         said_unit("x.service")->facts = (UnitFacts){ 0 };
@@ -224,8 +227,8 @@ START_TEST(test_what_has_been_heard_since_is_not_the_files) {
         int listener_fds[] = { listen_on("127.0.0.1"), listen_on("127.0.0.1") };
         int fds[] = { registered(desk, "a", port_of(listener_fds[0])), registered(desk, "b", port_of(listener_fds[1])) };
 
-        live_in(desk, "a", "x.service");
-        live_in(desk, "b", "y.service");
+        live_in(desk_find(desk, "a"), "x.service");
+        live_in(desk_find(desk, "b"), "y.service");
         systemd_says("x.service", "simple", "deactivating", "stop-sigterm", 4711);
         systemd_says("y.service", "simple", "deactivating", "stop-sigterm", 4712);
         for (int i = 0; i < 2; i++) {
@@ -275,7 +278,7 @@ START_TEST(test_whoever_asks_in_haste_is_asked_for_once) {
 
         ck_assert_int_eq(unit_states_ask(desk->unit_states, node), -ENOENT);
         ck_assert(!unit_states_is_asked(desk->unit_states, node));
-        live_in(desk, "a", "x.service");
+        live_in(desk_find(desk, "a"), "x.service");
         ck_assert(!unit_states_is_asked(desk->unit_states, node));
         ck_assert_int_eq(unit_states_ask(desk->unit_states, node), 0);
         ck_assert(unit_states_is_asked(desk->unit_states, node));

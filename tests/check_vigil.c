@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <sys/socket.h>
+
 #include <linux/netlink.h>
 
-#include "serve_test.h"
+#include "desk_test.h"
+#include "epmd_test.h"
 #include "state_test.h"
 
 /* --- what is known of a newcomer ---------------------------------------------------------------------- */
@@ -18,7 +21,7 @@ static const struct {
 START_TEST(test_a_node_is_matched_to_the_socket_on_which_it_listens) {
         const char *where = listeners[_i].listener;
         int listener_fd = where ? try_listen_on(where, 0) : -1, fd;
-        World *world;
+        Desk *desk;
         char text[ADDRESS_TEXT_MAX];
         Node *node;
 
@@ -26,139 +29,139 @@ START_TEST(test_a_node_is_matched_to_the_socket_on_which_it_listens) {
                 puts("SKIP: this machine has no IPv6");
                 return;
         }
-        world = world_new(NULL);
-        fd = register_node(world, "a", where ? port_of(listener_fd) : 1, NULL);
-        node = world_find(world, "a");
+        desk = desk_new(NULL);
+        fd = register_node(desk, "a", where ? port_of(listener_fd) : 1, NULL);
+        node = desk_find(desk, "a");
         ck_assert_uint_eq(node->listener.cookie, where ? cookie_of(listener_fd) : 0);
         ck_assert_str_eq(address_format(&node->scope, text), listeners[_i].scope);
         ck_assert_uint_eq(node->peer.uid, getuid());
         ck_assert_int_eq(node->state, NODE_UP);
         close_fdp(&listener_fd);
         close(fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_the_evidence_at_hand_is_told) {
-        World *world = world_new(&(WorldOptions){ .blind = _i });
+        Desk *desk = desk_new(&(DeskOptions){ .blind = _i });
         char text[200];
 
         if (_i) {
-                ck_assert_ptr_nonnull(vigil_blind_reason(world->vigil));
-                ck_assert_mem_eq(vigil_describe_evidence(world->vigil, text, sizeof text), "connections only (", 18);
+                ck_assert_ptr_nonnull(vigil_blind_reason(desk->vigil));
+                ck_assert_mem_eq(vigil_describe_evidence(desk->vigil, text, sizeof text), "connections only (", 18);
         } else {
-                ck_assert_ptr_null(vigil_blind_reason(world->vigil));
-                ck_assert_str_eq(vigil_describe_evidence(world->vigil, text, sizeof text),
+                ck_assert_ptr_null(vigil_blind_reason(desk->vigil));
+                ck_assert_str_eq(vigil_describe_evidence(desk->vigil, text, sizeof text),
                                  "connections and listening sockets");
         }
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_blind_it_goes_by_connections_alone) {
-        World *world = world_new(&(WorldOptions){ .blind = true });
+        Desk *desk = desk_new(&(DeskOptions){ .blind = true });
         int listener_fd = listen_on("127.0.0.1");
-        int fd = register_node(world, "a", port_of(listener_fd), NULL), other_fd = world_connect(world);
-        Node *node = world_find(world, "a");
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL), other_fd = desk_connect(desk);
+        Node *node = desk_find(desk, "a");
 
         ck_assert_uint_eq(node->listener.cookie, 0);
         ck_assert_uint_eq(node->peer.uid, NODE_UID_UNKNOWN);
         ck_assert_ptr_null(node->unit);
         close(listener_fd);
-        turn(world->event);
+        turn(desk->event);
         ck_assert_int_eq(node->state, NODE_UP);
-        ck_assert_uint_eq(ask_to_register(world, other_fd, "a", 1).result, 1);
+        ck_assert_uint_eq(ask_to_register(desk, other_fd, "a", 1).result, 1);
         close(fd);
-        turn(world->event);
-        ck_assert_uint_eq(look_up(world, "a"), 0);
+        turn(desk->event);
+        ck_assert_uint_eq(look_up(desk, "a"), 0);
         close(other_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 /* --- listeners that close ------------------------------------------------------------------------------ */
 
 START_TEST(test_a_node_whose_listener_closes_is_stopping_and_yields) {
-        World *world = world_new(NULL);
+        Desk *desk = desk_new(NULL);
         int listener_fd = listen_on("127.0.0.1");
-        int fd = register_node(world, "a", port_of(listener_fd), NULL), newcomer_fd;
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL), newcomer_fd;
         uint16_t port = port_of(listener_fd);
 
         close(listener_fd);
-        ck_assert(RUN_UNTIL(world->event, world_find(world, "a")->state == NODE_STOPPING, LONG_USEC));
+        ck_assert(RUN_UNTIL(desk->event, desk_find(desk, "a")->state == NODE_STOPPING, LONG_USEC));
         /* it is not dropped on that evidence alone */
-        ck_assert_uint_eq(look_up(world, "a"), port);
-        expect_silence(world->event, fd);
-        newcomer_fd = register_node(world, "a", 1, NULL);
-        ck_assert_uint_eq(look_up(world, "a"), 1);
-        expect_then_end(world->event, fd, "", 0);
+        ck_assert_uint_eq(look_up(desk, "a"), port);
+        expect_silence(desk->event, fd);
+        newcomer_fd = register_node(desk, "a", 1, NULL);
+        ck_assert_uint_eq(look_up(desk, "a"), 1);
+        expect_then_end(desk->event, fd, "", 0);
         close(newcomer_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 /* The kernel says nothing of a socket that only stops to listen: it is asked when somebody wants the name. */
 START_TEST(test_a_listener_that_is_shut_down_is_noticed_when_the_name_is_wanted) {
-        World *world = world_new(NULL);
+        Desk *desk = desk_new(NULL);
         int listener_fd = listen_on("127.0.0.1");
-        int fd = register_node(world, "a", port_of(listener_fd), NULL), newcomer_fd;
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL), newcomer_fd;
 
         ck_assert_int_eq(shutdown(listener_fd, SHUT_RD), 0);
-        turn(world->event);
-        ck_assert_int_eq(world_find(world, "a")->state, NODE_UP);
-        newcomer_fd = register_node(world, "a", 1, NULL);
-        ck_assert_uint_eq(look_up(world, "a"), 1);
+        turn(desk->event);
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_UP);
+        newcomer_fd = register_node(desk, "a", 1, NULL);
+        ck_assert_uint_eq(look_up(desk, "a"), 1);
         close(fd);
         close(newcomer_fd);
         close(listener_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_a_listener_that_is_shut_down_is_noticed_when_it_looks_again) {
-        World *world = world_new(NULL);
+        Desk *desk = desk_new(NULL);
         int listener_fd = listen_on("127.0.0.1"), living_fd = listen_on("127.0.0.1");
-        int fd = register_node(world, "a", port_of(listener_fd), NULL);
-        int other_fd = register_node(world, "b", port_of(living_fd), NULL);
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL);
+        int other_fd = register_node(desk, "b", port_of(living_fd), NULL);
 
         shutdown(listener_fd, SHUT_RD);
-        vigil_look_again(world->vigil);
-        ck_assert_int_eq(world_find(world, "a")->state, NODE_STOPPING);
-        ck_assert_int_eq(world_find(world, "b")->state, NODE_UP);
+        vigil_look_again(desk->vigil);
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_STOPPING);
+        ck_assert_int_eq(desk_find(desk, "b")->state, NODE_UP);
         close(fd);
         close(other_fd);
         close(listener_fd);
         close(living_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_one_listener_can_stand_behind_several_names) {
-        World *world = world_new(NULL);
+        Desk *desk = desk_new(NULL);
         int listener_fd = listen_on("127.0.0.1"), fds[3];
 
-        fds[0] = register_node(world, "a", port_of(listener_fd), NULL);
-        fds[1] = register_node(world, "b", port_of(listener_fd), NULL);
-        fds[2] = register_node(world, "c", 1, NULL);
+        fds[0] = register_node(desk, "a", port_of(listener_fd), NULL);
+        fds[1] = register_node(desk, "b", port_of(listener_fd), NULL);
+        fds[2] = register_node(desk, "c", 1, NULL);
         close(listener_fd);
-        ck_assert(RUN_UNTIL(world->event, registry_n_in_state(world->registry, NODE_STOPPING) == 2, LONG_USEC));
-        ck_assert_int_eq(world_find(world, "c")->state, NODE_UP);
+        ck_assert(RUN_UNTIL(desk->event, registry_n_in_state(desk->registry, NODE_STOPPING) == 2, LONG_USEC));
+        ck_assert_int_eq(desk_find(desk, "c")->state, NODE_UP);
         for (int i = 0; i < 3; i++)
                 close(fds[i]);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_a_connection_that_closes_ends_the_registration_whatever_its_listener_does) {
-        World *world = world_new(NULL);
+        Desk *desk = desk_new(NULL);
         int listener_fd = listen_on("127.0.0.1");
 
-        close(register_node(world, "a", port_of(listener_fd), NULL));
-        turn(world->event);
-        ck_assert_uint_eq(look_up(world, "a"), 0);
+        close(register_node(desk, "a", port_of(listener_fd), NULL));
+        turn(desk->event);
+        ck_assert_uint_eq(look_up(desk, "a"), 0);
         close(listener_fd);
-        turn(world->event);
-        world_free(world);
+        turn(desk->event);
+        desk_free(desk);
 }
 END_TEST
 
@@ -181,24 +184,24 @@ static bool has_dropped_announcements(void) {
 
 /* More at once than the kernel keeps for us: then everybody is asked about. */
 START_TEST(test_announcements_that_were_lost_are_made_good) {
-        World *world = world_new(NULL);
+        Desk *desk = desk_new(NULL);
         int listener_fd = listen_on("127.0.0.1"), living_fd = listen_on("127.0.0.1");
-        int fd = register_node(world, "a", port_of(listener_fd), NULL);
-        int other_fd = register_node(world, "b", port_of(living_fd), NULL);
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL);
+        int other_fd = register_node(desk, "b", port_of(living_fd), NULL);
 
         for (unsigned n = 0; n < 1000 && !has_dropped_announcements(); n++)
                 for (unsigned i = 0; i < 1000; i++)
                         close(listen_on("127.0.0.1"));
         close_fdp(&listener_fd);
         listener_fd = -1;
-        turn(world->event);
-        ck_assert_uint_gt(world->counters.n_evidence_lost, 0);
-        ck_assert(RUN_UNTIL(world->event, world_find(world, "a")->state == NODE_STOPPING, LONG_USEC));
-        ck_assert_int_eq(world_find(world, "b")->state, NODE_UP);
+        turn(desk->event);
+        ck_assert_uint_gt(desk->counters.n_evidence_lost, 0);
+        ck_assert(RUN_UNTIL(desk->event, desk_find(desk, "a")->state == NODE_STOPPING, LONG_USEC));
+        ck_assert_int_eq(desk_find(desk, "b")->state, NODE_UP);
         close(fd);
         close(other_fd);
         close(living_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
@@ -211,7 +214,7 @@ typedef struct Twins {
 } Twins;
 
 /* Two of one name and one port, on 127.0.0.1 and 127.0.0.2. */
-static void make_twins(World *world, Twins *ret) {
+static void make_twins(Desk *desk, Twins *ret) {
         static const char *const where[] = { "127.0.0.1", "127.0.0.2" };
 
         ret->listener_fd[0] = listen_on(where[0]);
@@ -219,7 +222,7 @@ static void make_twins(World *world, Twins *ret) {
         ret->listener_fd[1] = try_listen_on(where[1], ret->port);
         ck_assert_int_ge(ret->listener_fd[1], 0);
         for (int i = 0; i < 2; i++)
-                ret->fd[i] = register_node(world, "twin", ret->port, ret->creation + i);
+                ret->fd[i] = register_node(desk, "twin", ret->port, ret->creation + i);
 }
 
 static void twins_done(Twins *twins) {
@@ -230,275 +233,275 @@ static void twins_done(Twins *twins) {
 }
 
 START_TEST(test_one_name_can_be_held_on_two_addresses) {
-        World *world = world_new(&(WorldOptions){ .listen = "0.0.0.0" });
+        Desk *desk = desk_new(&(DeskOptions){ .listen = "0.0.0.0" });
         Twins twins;
         int third_listener_fd, third_fd;
 
-        make_twins(world, &twins);
-        ck_assert_uint_eq(registry_n_nodes(world->registry), 2);
-        ck_assert_uint_eq(look_up_at(world, "127.0.0.1", "twin"), twins.port);
-        ck_assert_uint_eq(look_up_at(world, "127.0.0.2", "twin"), twins.port);
+        make_twins(desk, &twins);
+        ck_assert_uint_eq(registry_n_nodes(desk->registry), 2);
+        ck_assert_uint_eq(look_up_at(desk, "127.0.0.1", "twin"), twins.port);
+        ck_assert_uint_eq(look_up_at(desk, "127.0.0.2", "twin"), twins.port);
 
         /* a third on another port is told by its own address, one on every address is refused */
         third_listener_fd = listen_on("127.0.0.3");
-        third_fd = register_node(world, "twin", port_of(third_listener_fd), NULL);
-        ck_assert_uint_eq(look_up_at(world, "127.0.0.3", "twin"), port_of(third_listener_fd));
-        ck_assert_uint_eq(look_up_at(world, "127.0.0.1", "twin"), twins.port);
-        ck_assert_uint_eq(look_up_at(world, "127.0.0.4", "twin"), twins.port);
+        third_fd = register_node(desk, "twin", port_of(third_listener_fd), NULL);
+        ck_assert_uint_eq(look_up_at(desk, "127.0.0.3", "twin"), port_of(third_listener_fd));
+        ck_assert_uint_eq(look_up_at(desk, "127.0.0.1", "twin"), twins.port);
+        ck_assert_uint_eq(look_up_at(desk, "127.0.0.4", "twin"), twins.port);
         close(third_fd);
         close(third_listener_fd);
         third_listener_fd = listen_on("0.0.0.0");
-        third_fd = world_connect(world);
-        ck_assert_uint_eq(ask_to_register(world, third_fd, "twin", port_of(third_listener_fd)).result, 1);
+        third_fd = desk_connect(desk);
+        ck_assert_uint_eq(ask_to_register(desk, third_fd, "twin", port_of(third_listener_fd)).result, 1);
         close(third_listener_fd);
         close(third_fd);
         twins_done(&twins);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 /* Each has its own row, and gets it back, in whatever order they come. */
 START_TEST(test_two_of_one_name_both_return_after_a_restart) {
-        World *world = world_new(&(WorldOptions){ .listen = "0.0.0.0", .file = new_file(), .boot_id = "boot-1" });
+        Desk *desk = desk_new(&(DeskOptions){ .listen = "0.0.0.0", .file = desk_file(), .boot_id = "boot-1" });
         Twins twins;
         uint32_t creations[2];
 
-        make_twins(world, &twins);
-        world_restart(world);
-        ck_assert_uint_eq(registry_n_in_state(world->registry, NODE_AWAITED), 2);
+        make_twins(desk, &twins);
+        desk_restart(desk);
+        ck_assert_uint_eq(registry_n_in_state(desk->registry, NODE_AWAITED), 2);
         for (int i = 0; i < 2; i++) {
                 close(twins.fd[i]);
-                twins.fd[i] = register_node(world, "twin", twins.port, creations + i);
+                twins.fd[i] = register_node(desk, "twin", twins.port, creations + i);
         }
-        ck_assert_uint_eq(world->counters.n_returned, 2);
-        ck_assert_uint_eq(registry_n_nodes(world->registry), 2);
+        ck_assert_uint_eq(desk->counters.n_returned, 2);
+        ck_assert_uint_eq(registry_n_nodes(desk->registry), 2);
         ck_assert_uint_ne(creations[0], creations[1]);
         ck_assert(creations[0] == twins.creation[0] || creations[0] == twins.creation[1]);
         ck_assert(creations[1] == twins.creation[0] || creations[1] == twins.creation[1]);
         twins_done(&twins);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 /* --- restart -------------------------------------------------------------------------------------------- */
 
-static World *world_with_file(void) {
-        return world_new(&(WorldOptions){ .file = new_file(), .boot_id = "boot-1" });
+static Desk *desk_with_file(void) {
+        return desk_new(&(DeskOptions){ .file = desk_file(), .boot_id = "boot-1" });
 }
 
 START_TEST(test_a_node_whose_listener_lives_is_answered_for_at_once_and_returns_as_itself) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         int listener_fd = listen_on("127.0.0.1");
         uint32_t creation, again;
         uint64_t since;
-        int fd = register_node(world, "a", port_of(listener_fd), &creation);
+        int fd = register_node(desk, "a", port_of(listener_fd), &creation);
 
-        since = world_find(world, "a")->since_usec;
-        world_restart(world);
-        ck_assert_uint_eq(look_up(world, "a"), port_of(listener_fd));
-        ck_assert_int_eq(world_find(world, "a")->state, NODE_AWAITED);
-        ck_assert_uint_eq(world_find(world, "a")->await_until_usec, USEC_INFINITE);
+        since = desk_find(desk, "a")->since_usec;
+        desk_restart(desk);
+        ck_assert_uint_eq(look_up(desk, "a"), port_of(listener_fd));
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_AWAITED);
+        ck_assert_uint_eq(desk_find(desk, "a")->await_until_usec, USEC_INFINITE);
         close(fd);
-        fd = register_node(world, "a", port_of(listener_fd), &again);
+        fd = register_node(desk, "a", port_of(listener_fd), &again);
         ck_assert_uint_eq(again, creation);
-        ck_assert_uint_eq(world_find(world, "a")->since_usec, since);
-        ck_assert_int_eq(world_find(world, "a")->state, NODE_UP);
-        ck_assert_uint_eq(world->counters.n_returned, 1);
-        ck_assert_uint_eq(world->counters.n_registered, 0);
-        ck_assert_int_eq(ask_number(world->options.file, "SELECT count(*) FROM tenures"), 0);
-        ck_assert_answer(world->options.file, "SELECT state FROM registrations", "up");
+        ck_assert_uint_eq(desk_find(desk, "a")->since_usec, since);
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_UP);
+        ck_assert_uint_eq(desk->counters.n_returned, 1);
+        ck_assert_uint_eq(desk->counters.n_registered, 0);
+        ck_assert_int_eq(ask_number(desk->options.file, "SELECT count(*) FROM tenures"), 0);
+        ck_assert_answer(desk->options.file, "SELECT state FROM registrations", "up");
         close(fd);
         close(listener_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_another_process_is_refused_while_the_listener_lives) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         int listener_fd = listen_on("127.0.0.1"), other_listener_fd = listen_on("127.0.0.1"), other_fd;
-        int fd = register_node(world, "a", port_of(listener_fd), NULL);
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL);
 
-        world_restart(world);
+        desk_restart(desk);
         close(fd);
-        other_fd = world_connect(world);
-        ck_assert_uint_eq(ask_to_register(world, other_fd, "a", port_of(other_listener_fd)).result, 1);
+        other_fd = desk_connect(desk);
+        ck_assert_uint_eq(ask_to_register(desk, other_fd, "a", port_of(other_listener_fd)).result, 1);
         close(other_fd);
-        other_fd = world_connect(world);
-        ck_assert_uint_eq(ask_to_register(world, other_fd, "a", 1).result, 1);
+        other_fd = desk_connect(desk);
+        ck_assert_uint_eq(ask_to_register(desk, other_fd, "a", 1).result, 1);
         close(other_fd);
         /* as soon as it is gone the name is free */
         close(listener_fd);
-        other_fd = register_node(world, "a", port_of(other_listener_fd), NULL);
+        other_fd = register_node(desk, "a", port_of(other_listener_fd), NULL);
         close(other_fd);
         close(other_listener_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_an_awaited_node_is_gone_when_its_listener_closes) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         int listener_fd = listen_on("127.0.0.1");
-        int fd = register_node(world, "a", port_of(listener_fd), NULL);
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL);
 
-        world_restart(world);
+        desk_restart(desk);
         close(fd);
-        ck_assert_uint_eq(registry_n_in_state(world->registry, NODE_AWAITED), 1);
+        ck_assert_uint_eq(registry_n_in_state(desk->registry, NODE_AWAITED), 1);
         close(listener_fd);
-        ck_assert(RUN_UNTIL(world->event, registry_n_nodes(world->registry) == 0, LONG_USEC));
-        ck_assert_uint_eq(look_up(world, "a"), 0);
-        ck_assert(RUN_UNTIL(world->event,
-                            ask_number(world->options.file, "SELECT count(*) FROM tenures WHERE how = 'listener-gone'") == 1,
+        ck_assert(RUN_UNTIL(desk->event, registry_n_nodes(desk->registry) == 0, LONG_USEC));
+        ck_assert_uint_eq(look_up(desk, "a"), 0);
+        ck_assert(RUN_UNTIL(desk->event,
+                            ask_number(desk->options.file, "SELECT count(*) FROM tenures WHERE how = 'listener-gone'") == 1,
                             LONG_USEC));
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_a_node_that_died_while_we_were_away_is_gone_from_the_first_answer_on) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         int dead_listener_fd = listen_on("127.0.0.1"), listener_fd = listen_on("127.0.0.1");
-        int dead_fd = register_node(world, "dead", port_of(dead_listener_fd), NULL);
-        int fd = register_node(world, "living", port_of(listener_fd), NULL);
+        int dead_fd = register_node(desk, "dead", port_of(dead_listener_fd), NULL);
+        int fd = register_node(desk, "living", port_of(listener_fd), NULL);
 
-        world_stop(world);
+        desk_stop(desk);
         close(dead_listener_fd);
         close(dead_fd);
-        world_start(world);
-        ck_assert_uint_eq(look_up(world, "dead"), 0);
-        ck_assert_uint_eq(look_up(world, "living"), port_of(listener_fd));
-        ck_assert(RUN_UNTIL(world->event,
-                            ask_number(world->options.file, "SELECT count(*) FROM tenures WHERE how = 'found-dead'") == 1,
+        desk_start(desk);
+        ck_assert_uint_eq(look_up(desk, "dead"), 0);
+        ck_assert_uint_eq(look_up(desk, "living"), port_of(listener_fd));
+        ck_assert(RUN_UNTIL(desk->event,
+                            ask_number(desk->options.file, "SELECT count(*) FROM tenures WHERE how = 'found-dead'") == 1,
                             LONG_USEC));
-        close(register_node(world, "dead", 1, NULL));
+        close(register_node(desk, "dead", 1, NULL));
         close(fd);
         close(listener_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_after_a_restart_of_the_machine_nobody_is_awaited) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         int listener_fd = listen_on("127.0.0.1");
-        int fd = register_node(world, "a", port_of(listener_fd), NULL);
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL);
 
-        world_stop(world);
-        world->options.boot_id = "boot-2";
-        world_start(world);
-        ck_assert_uint_eq(look_up(world, "a"), 0);
-        ck_assert(RUN_UNTIL(world->event,
-                            ask_number(world->options.file,
+        desk_stop(desk);
+        desk->options.boot_id = "boot-2";
+        desk_start(desk);
+        ck_assert_uint_eq(look_up(desk, "a"), 0);
+        ck_assert(RUN_UNTIL(desk->event,
+                            ask_number(desk->options.file,
                                        "SELECT count(*) FROM tenures WHERE how = 'machine-restarted'") == 1,
                             LONG_USEC));
         close(fd);
         close(listener_fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_a_node_of_whom_nothing_is_known_is_awaited_for_12_seconds) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         int fds[3];
         uint64_t began;
 
-        fds[0] = register_node(world, "a", 1, NULL);
-        fds[1] = register_node(world, "b", 1, NULL);
-        fds[2] = register_node(world, "c", 1, NULL);
+        fds[0] = register_node(desk, "a", 1, NULL);
+        fds[1] = register_node(desk, "b", 1, NULL);
+        fds[2] = register_node(desk, "c", 1, NULL);
         began = test_now();
-        world_restart(world);
+        desk_restart(desk);
         for (int i = 0; i < 3; i++)
                 close(fds[i]);
-        ck_assert_uint_eq(registry_n_in_state(world->registry, NODE_AWAITED), 3);
-        ck_assert_uint_eq(look_up(world, "a"), 1);
+        ck_assert_uint_eq(registry_n_in_state(desk->registry, NODE_AWAITED), 3);
+        ck_assert_uint_eq(look_up(desk, "a"), 1);
         /* whoever comes for the name takes it; nothing says that its holder is alive */
-        fds[0] = register_node(world, "c", 5000, NULL);
-        run_for(world->event, 11 * USEC_PER_SEC);
-        ck_assert_uint_eq(registry_n_in_state(world->registry, NODE_AWAITED), 2);
-        ck_assert(RUN_UNTIL(world->event, registry_n_in_state(world->registry, NODE_AWAITED) == 0, LONG_USEC));
+        fds[0] = register_node(desk, "c", 5000, NULL);
+        run_for(desk->event, 11 * USEC_PER_SEC);
+        ck_assert_uint_eq(registry_n_in_state(desk->registry, NODE_AWAITED), 2);
+        ck_assert(RUN_UNTIL(desk->event, registry_n_in_state(desk->registry, NODE_AWAITED) == 0, LONG_USEC));
         ck_assert_uint_ge(test_now() - began, 12 * USEC_PER_SEC);
         ck_assert_uint_le(test_now() - began, 16 * USEC_PER_SEC);
-        ck_assert_uint_eq(look_up(world, "a"), 0);
-        ck_assert_uint_eq(look_up(world, "c"), 5000);
-        ck_assert(RUN_UNTIL(world->event,
-                            ask_number(world->options.file, "SELECT count(*) FROM tenures WHERE how = 'did-not-return'") == 2,
+        ck_assert_uint_eq(look_up(desk, "a"), 0);
+        ck_assert_uint_eq(look_up(desk, "c"), 5000);
+        ck_assert(RUN_UNTIL(desk->event,
+                            ask_number(desk->options.file, "SELECT count(*) FROM tenures WHERE how = 'did-not-return'") == 2,
                             LONG_USEC));
         close(fds[0]);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 /* Its listener was known, but the kernel cannot be asked any more. */
 START_TEST(test_blind_every_node_is_awaited_for_12_seconds) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         int listener_fd = listen_on("127.0.0.1");
-        int fd = register_node(world, "a", port_of(listener_fd), NULL);
+        int fd = register_node(desk, "a", port_of(listener_fd), NULL);
         uint64_t now;
 
         close(listener_fd);
-        world->options.blind = true;
-        world_restart(world);
+        desk->options.blind = true;
+        desk_restart(desk);
         now = test_now();
-        ck_assert_uint_eq(look_up_at(world, "127.0.0.1", "a") != 0, true);
-        ck_assert_int_eq(world_find(world, "a")->state, NODE_AWAITED);
-        ck_assert_uint_le(world_find(world, "a")->await_until_usec, now + 12 * USEC_PER_SEC);
-        ck_assert_uint_ge(world_find(world, "a")->await_until_usec, now + 8 * USEC_PER_SEC);
+        ck_assert_uint_eq(look_up_at(desk, "127.0.0.1", "a") != 0, true);
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_AWAITED);
+        ck_assert_uint_le(desk_find(desk, "a")->await_until_usec, now + 12 * USEC_PER_SEC);
+        ck_assert_uint_ge(desk_find(desk, "a")->await_until_usec, now + 8 * USEC_PER_SEC);
         close(fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_old_names_are_remembered_across_a_restart) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         Heard heard = { 0 };
         int fd;
 
-        close(register_node(world, "was", 4000, NULL));
-        turn(world->event);
-        world_restart(world);
-        fd = world_connect(world);
+        close(register_node(desk, "was", 4000, NULL));
+        turn(desk->event);
+        desk_restart(desk);
+        fd = desk_connect(desk);
         say_request(fd, "d", 1);
-        ck_assert(RUN_UNTIL(world->event, hear(fd, &heard), LONG_USEC));
+        ck_assert(RUN_UNTIL(desk->event, hear(fd, &heard), LONG_USEC));
         ck_assert_uint_gt(heard.n_data, 4);
         ck_assert_str_eq((const char *)heard.data + 4, "old/unused name <was>, port = 4000, fd = -1 \n");
         heard_done(&heard);
         close(fd);
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_creations_go_on_across_restarts) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         uint32_t last = 0;
 
         for (unsigned i = 0; i < 10; i++) {
                 uint32_t creation;
 
-                close(register_node(world, "a", 4000, &creation));
+                close(register_node(desk, "a", 4000, &creation));
                 ck_assert_uint_gt(creation, last);
                 last = creation;
-                turn(world->event);
-                world_restart(world);
+                turn(desk->event);
+                desk_restart(desk);
         }
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
 START_TEST(test_a_16_bit_creation_differs_from_the_last_one_across_restarts) {
-        World *world = world_with_file();
+        Desk *desk = desk_with_file();
         uint32_t last = 0;
 
         for (unsigned i = 0; i < 10; i++) {
-                int fd = world_connect(world);
+                int fd = desk_connect(desk);
                 Answer answer;
 
                 say_alive2(fd, "old", 4000, 5);
-                answer = hear_answer(world, fd);
+                answer = hear_answer(desk, fd);
                 ck_assert_uint_eq(answer.result, 0);
                 ck_assert_uint_ne(answer.creation, last);
                 last = answer.creation;
                 close(fd);
-                turn(world->event);
-                world_restart(world);
+                turn(desk->event);
+                desk_restart(desk);
         }
-        world_free(world);
+        desk_free(desk);
 }
 END_TEST
 
@@ -507,6 +510,7 @@ Suite *suite(void) {
         TCase *tcase = tcase_create("newcomers");
 
         tcase_set_timeout(tcase, 60);
+        tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
         tcase_add_loop_test(tcase, test_a_node_is_matched_to_the_socket_on_which_it_listens, 0, ELEMENTS(listeners));
         tcase_add_loop_test(tcase, test_the_evidence_at_hand_is_told, 0, 2);
         tcase_add_test(tcase, test_blind_it_goes_by_connections_alone);
@@ -514,6 +518,7 @@ Suite *suite(void) {
 
         tcase = tcase_create("listeners");
         tcase_set_timeout(tcase, 60);
+        tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
         tcase_add_test(tcase, test_a_node_whose_listener_closes_is_stopping_and_yields);
         tcase_add_test(tcase, test_a_listener_that_is_shut_down_is_noticed_when_the_name_is_wanted);
         tcase_add_test(tcase, test_a_listener_that_is_shut_down_is_noticed_when_it_looks_again);

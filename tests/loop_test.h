@@ -116,6 +116,14 @@ static inline uint16_t port_of(int fd) {
         return ntohs(address.sa.sa_family == AF_INET ? address.in.sin_port : address.in6.sin6_port);
 }
 
+static inline uint64_t cookie_of(int fd) {
+        uint64_t cookie = 0;
+        socklen_t n = sizeof cookie;
+
+        ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &n), 0);
+        return cookie;
+}
+
 /* A listening, non-blocking socket on a free port of `text`. An IPv6 wildcard is dual-stack. -1 where the
  * machine has no such address. */
 static inline int try_listen_on(const char *text, uint16_t port) {

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check_main.h"
+#include "core/node.h"
 #include "evidence/units.h"
 
 typedef struct SaidUnit {
@@ -119,4 +121,17 @@ bool units_is_connected(const Units *units) {
 
 void units_poke(Units *units) {
         units->n_poked++;
+}
+
+/* --- */
+
+/* As if its cgroup had said so. */
+static inline void live_in(Node *node, const char *unit) {
+        ck_assert_ptr_nonnull(node);
+        if (node->unit)
+                units_unwatch(&systemd, node->unit);
+        free(node->unit);
+        node->unit = strdup(unit);
+        node->is_unit_own = true;
+        ck_assert_int_eq(units_watch(&systemd, unit), 0);
 }
