@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Knows which evidence bears on which node, and when to ask for it. Does not know the rules (core/) nor how
- * the kernel is asked (evidence/).
+ * Knows which evidence bears on which node, and when to ask for it: announcements, a question before somebody
+ * registers, a look at all, a grace that is over. Does not know the rules (core/), how the kernel is asked (evidence/),
+ * who a newcomer is (vigil_examine.c) nor what a row is worth (vigil_reconcile.c).
  *
  * The trap: an announcement can be about a listener whose node has meanwhile been ended or replaced; only
  * the cookie says which.
@@ -9,14 +10,13 @@
 
 #include "serve/vigil.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "core/reconcile.h"
 #include "log.h"
 #include "serve/twins.h"
+#include "serve/vigil_private.h"
 #include "timer.h"
 
 /* How long a node is awaited whose connection has ended and may have been its twin's: what ended for good closes
@@ -30,33 +30,14 @@
 /* Announcements handled in one turn of the loop. */
 #define ANNOUNCEMENT_BATCH 256
 
-struct Vigil {
-        sd_event *event;
-        Registry *registry;
-        Ledger *ledger;
-        Counters *counters;
-
-        Listeners *listeners; /* NULL: could not be opened */
-        Cgroups *cgroups;     /* NULL: no cgroup v2 */
-        sd_event_source *announcements;
-        sd_event_source *expiry; /* of awaited nodes */
-        sd_event_source *sight;  /* looks again, where the kernel did not answer */
-        uint64_t sight_retry_usec;
-        uint64_t grace_until_usec; /* of rows of which nothing could be known at the start */
-        int listener_fd;
-        const char *blind_reason; /* static; NULL: it sees */
-};
-
-static uint64_t vigil_now(const Vigil *vigil, clockid_t clock) {
+uint64_t vigil_now(const Vigil *vigil, clockid_t clock) {
         uint64_t now = 0;
 
         sd_event_now(vigil->event, clock, &now);
         return now;
 }
 
-/* Carries out what happened to a node that is no client's request. Memory can be short for nothing here:
- * only a registration allocates. */
-static void vigil_tell(Vigil *vigil, EventKind kind, Node *node) {
+void vigil_tell(Vigil *vigil, EventKind kind, Node *node) {
         ledger_carry(vigil->ledger,
                      &(Event){ .kind = kind, .node = node, .now_usec = vigil_now(vigil, CLOCK_REALTIME) },
                      NULL);
@@ -78,7 +59,7 @@ static void vigil_set_blind(Vigil *vigil, const char *reason) {
                           "The kernel's word on listening sockets can be had again");
 }
 
-static void vigil_look_again_later(Vigil *vigil) {
+void vigil_look_again_later(Vigil *vigil) {
         sd_event_source_set_time(vigil->sight, vigil_now(vigil, CLOCK_MONOTONIC) + vigil->sight_retry_usec);
         sd_event_source_set_enabled(vigil->sight, SD_EVENT_ONESHOT);
 }
@@ -133,14 +114,6 @@ static bool vigil_may_be_mismatched(Vigil *vigil, const Node *node) {
                !address_equal(&other.address, &node->listener.address);
 }
 
-/* False where the kernel does not say: then nothing follows. */
-static bool vigil_knows_gone(Vigil *vigil, const Node *node) {
-        if (vigil->blind_reason || node->listener.cookie == 0)
-                return false;
-        return listeners_is_alive(vigil->listeners, &node->listener, node->info.port) == 0 &&
-               !vigil_may_be_mismatched(vigil, node);
-}
-
 int vigil_asks_listener(Vigil *vigil, const Node *node) {
         if (vigil->blind_reason)
                 return -ENOTCONN;
@@ -148,8 +121,6 @@ int vigil_asks_listener(Vigil *vigil, const Node *node) {
                 return -ENOENT;
         return listeners_is_alive(vigil->listeners, &node->listener, node->info.port);
 }
-
-static void vigil_arm_expiry(Vigil *vigil);
 
 /* `node`, whose listener lives, is the one behind the connection of `twin`, whose listener has closed. */
 static void vigil_uncross(Vigil *vigil, Node *node, Node *twin) {
@@ -270,8 +241,7 @@ static int vigil_on_announcement(sd_event_source *source, int fd, uint32_t event
 
 /* --- awaited nodes ---------------------------------------------------------------------------- */
 
-/* Sets the timer to the first node whose grace ends, if there is one. */
-static void vigil_arm_expiry(Vigil *vigil) {
+void vigil_arm_expiry(Vigil *vigil) {
         uint64_t first = USEC_INFINITE;
 
         for (Node *node = registry_newest(vigil->registry); node; node = node->older)
@@ -328,6 +298,57 @@ static int vigil_on_sight(sd_event_source *source, uint64_t usec, void *userdata
         if (!vigil->blind_reason)
                 vigil->sight_retry_usec = SIGHT_RETRY_MIN_USEC;
         return 0;
+}
+
+/* --- before somebody registers ------------------------------------------------------------------ */
+
+void vigil_settle_name(Vigil *vigil, const NodeInfo *info) {
+        Node *node = NULL, *next;
+
+        for (next = registry_find_name(vigil->registry, info->name, info->n_name, NULL); (node = next);) {
+                next = registry_find_name(vigil->registry, info->name, info->n_name, node);
+                if (node->connection && conn_has_ended(node->connection)) {
+                        vigil_on_connection_ended(vigil, node);
+                        next = registry_find_name(vigil->registry, info->name, info->n_name, NULL);
+                }
+        }
+        for (next = registry_find_name(vigil->registry, info->name, info->n_name, NULL); (node = next);) {
+                next = registry_find_name(vigil->registry, info->name, info->n_name, node);
+                if (vigil_asks_listener(vigil, node) == 0)
+                        vigil_on_node_bare(vigil, node);
+        }
+}
+
+/* False where the kernel does not say: then nothing follows. */
+static bool vigil_knows_gone(Vigil *vigil, const Node *node) {
+        if (vigil->blind_reason || node->listener.cookie == 0)
+                return false;
+        return listeners_is_alive(vigil->listeners, &node->listener, node->info.port) == 0 &&
+               !vigil_may_be_mismatched(vigil, node);
+}
+
+/* True if the registry is not as it was, and what stands in the way must be looked for anew. */
+static bool vigil_settle(Vigil *vigil, Node *holder) {
+        bool leaves = holder->facts.is_awaited || node_is_static(holder);
+
+        if (holder->connection && conn_has_ended(holder->connection)) {
+                vigil_on_connection_ended(vigil, holder);
+                return true;
+        }
+        if (vigil_knows_gone(vigil, holder)) {
+                vigil_tell(vigil, EVENT_LISTENER_GONE, holder);
+                return leaves;
+        }
+        return false;
+}
+
+void vigil_settle_holders(Vigil *vigil, const char *name, size_t n_name, const Address *scope) {
+        Node *holder = NULL;
+
+        /* One that has left cannot be stepped on from. */
+        while ((holder = registry_find_conflict(vigil->registry, name, n_name, scope, holder)))
+                if (vigil_settle(vigil, holder))
+                        holder = NULL;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -403,343 +424,4 @@ Vigil *vigil_free(Vigil *vigil) {
         listeners_free(vigil->listeners);
         free(vigil);
         return NULL;
-}
-
-/* --- who asks --------------------------------------------------------------------------------- */
-
-bool vigil_is_local(Vigil *vigil, Conn *conn) {
-        const struct sockaddr *local;
-        Address peer, own;
-        SocketFacts facts;
-
-        if (address_from_sockaddr(conn_peer(conn), &peer, NULL) < 0)
-                return conn_kind(conn) == CONN_CONTROL;
-        if (address_is_loopback(&peer))
-                return true;
-        local = conn_local(conn);
-        if (!local || address_from_sockaddr(local, &own, NULL) < 0)
-                return false;
-        if (address_equal(&peer, &own))
-                return true;
-        return !vigil->blind_reason &&
-               listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) == 0;
-}
-
-/* An awaited node does not claim its listener, nor does one that has not registered: whoever comes may be that node. */
-static bool cookie_is_claimed(uint64_t cookie, void *userdata) {
-        const Node *node = registry_find_by_cookie(userdata, cookie);
-
-        while (node && (node->facts.is_awaited || node_is_static(node)))
-                node = registry_next_by_cookie(userdata, node);
-        return node;
-}
-
-typedef struct Namesake {
-        const Registry *registry;
-        const NodeInfo *info;
-} Namesake;
-
-static bool cookie_is_no_namesakes(uint64_t cookie, void *userdata) {
-        const Namesake *namesake = userdata;
-        const NodeInfo *info = namesake->info;
-        const Node *node = registry_find_by_cookie(namesake->registry, cookie);
-
-        for (; node; node = registry_next_by_cookie(namesake->registry, node))
-                if (node->facts.is_awaited && node_info_has_name(&node->info, info->name, info->n_name))
-                        return false;
-        return true;
-}
-
-static bool registry_awaits(const Registry *registry, const NodeInfo *info) {
-        Node *node = NULL;
-
-        while ((node = registry_find_name(registry, info->name, info->n_name, node)))
-                if (node->facts.is_awaited)
-                        return true;
-        return false;
-}
-
-/* Of several listeners of one owner on one port: that of an awaited node of this very name, or one that no other
- * node has claimed. */
-static int vigil_match_listener(Vigil *vigil, const NodeInfo *info, const NodePeer *peer, bool ipv6,
-                                NodeListener *ret) {
-        Namesake namesake = { vigil->registry, info };
-
-        if (registry_awaits(vigil->registry, info) &&
-            listeners_find_listener(vigil->listeners, info->port, ipv6, peer, cookie_is_no_namesakes, &namesake,
-                                    ret) == 0 &&
-            !cookie_is_no_namesakes(ret->cookie, &namesake))
-                return 0;
-        return listeners_find_listener(vigil->listeners, info->port, ipv6, peer, cookie_is_claimed,
-                                       vigil->registry, ret);
-}
-
-static int vigil_find_peer(Vigil *vigil, Conn *conn, SocketFacts *ret) {
-        const struct sockaddr *local = conn_local(conn);
-
-        if (vigil->blind_reason || !local)
-                return -ENOTCONN;
-        return listeners_find_peer(vigil->listeners, conn_peer(conn), local, ret);
-}
-
-int vigil_find_uid(Vigil *vigil, Conn *conn, uid_t *ret) {
-        SocketFacts facts;
-        int r = vigil_find_peer(vigil, conn, &facts);
-
-        if (r < 0)
-                return r;
-        if (facts.uid == NODE_UID_UNKNOWN)
-                return -ENOENT;
-        *ret = facts.uid;
-        return 0;
-}
-
-const char *vigil_find_unit(Vigil *vigil, Conn *conn) {
-        SocketFacts facts;
-        const char *unit;
-        bool is_own;
-
-        if (!vigil->cgroups || vigil_find_peer(vigil, conn, &facts) < 0 || facts.cgroup_id == 0 ||
-            cgroups_find_unit(vigil->cgroups, facts.cgroup_id, &unit, &is_own) < 0)
-                return NULL;
-        return unit;
-}
-
-/* Before a newcomer is matched to a listener: what has happened to those of his name, which the loop may not have
- * come to yet, lest he is taken for one of them. */
-static void vigil_settle_name(Vigil *vigil, const NodeInfo *info) {
-        Node *node = NULL, *next;
-
-        for (next = registry_find_name(vigil->registry, info->name, info->n_name, NULL); (node = next);) {
-                next = registry_find_name(vigil->registry, info->name, info->n_name, node);
-                if (node->connection && conn_has_ended(node->connection)) {
-                        vigil_on_connection_ended(vigil, node);
-                        next = registry_find_name(vigil->registry, info->name, info->n_name, NULL);
-                }
-        }
-        for (next = registry_find_name(vigil->registry, info->name, info->n_name, NULL); (node = next);) {
-                next = registry_find_name(vigil->registry, info->name, info->n_name, node);
-                if (vigil_asks_listener(vigil, node) == 0)
-                        vigil_on_node_bare(vigil, node);
-        }
-}
-
-/* event->peer has what is known. */
-static void vigil_examine_unit(Vigil *vigil, Event *event) {
-        int r;
-
-        event->unit = NULL;
-        if (!vigil->cgroups || event->peer.cgroup_id == 0)
-                return;
-        r = cgroups_find_unit(vigil->cgroups, event->peer.cgroup_id, &event->unit, &event->is_unit_own);
-        if (r < 0)
-                event->unit = NULL;
-        event->is_unit_late = r == -EAGAIN;
-}
-
-void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
-        const struct sockaddr *local = conn_local(conn);
-        SocketFacts facts;
-
-        event->peer = (NodePeer){ .uid = NODE_UID_UNKNOWN };
-        event->listener = (NodeListener){ 0 };
-        event->unit = NULL;
-        vigil_settle_name(vigil, &event->info);
-        if (vigil->blind_reason || !local ||
-            listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) < 0)
-                return;
-        event->peer = (NodePeer){ .uid = facts.uid, .cgroup_id = facts.cgroup_id };
-        if (vigil_match_listener(vigil, &event->info, &event->peer, facts.ipv6, &event->listener) < 0)
-                event->listener = (NodeListener){ 0 };
-        vigil_examine_unit(vigil, event);
-}
-
-void vigil_examine_listener(Vigil *vigil, const SocketFacts *listener, Event *event) {
-        event->peer = (NodePeer){ .uid = listener->uid, .cgroup_id = listener->cgroup_id };
-        event->listener = (NodeListener){
-                .cookie = listener->cookie,
-                .address = listener->local,
-                .ipv6 = listener->ipv6,
-        };
-        vigil_examine_unit(vigil, event);
-}
-
-int vigil_take_picture(Vigil *vigil, VigilPicture *ret) {
-        if (vigil->blind_reason)
-                return -ENOTCONN;
-        return listeners_snapshot(vigil->listeners, &ret->sockets, &ret->n_sockets);
-}
-
-void vigil_picture_done(VigilPicture *picture) {
-        free(picture->sockets);
-        *picture = (VigilPicture){ 0 };
-}
-
-/* One that listens on all addresses is preferred. */
-static const SocketFacts *picture_find_port(const VigilPicture *picture, uint16_t port) {
-        const SocketFacts *found = NULL;
-
-        for (size_t i = 0; i < picture->n_sockets; i++) {
-                const SocketFacts *socket = picture->sockets + i;
-
-                if (socket->local_port != port || socket->inode == 0)
-                        continue;
-                if (!found || (address_is_any(&socket->local) && !address_is_any(&found->local)))
-                        found = socket;
-        }
-        return found;
-}
-
-static int vigil_find_reached_on_loopback(Vigil *vigil, uint16_t port, SocketFacts *ret) {
-        static const Address loopbacks[] = {
-                { { [10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1 } },
-                { { [15] = 1 } },
-        };
-        int r = -ENOENT;
-
-        for (size_t i = 0; i < ELEMENTS(loopbacks) && r == -ENOENT; i++)
-                r = listeners_find_reached(vigil->listeners, loopbacks + i, port, ret);
-        return r;
-}
-
-int vigil_find_reached(Vigil *vigil, const VigilPicture *picture, const Address *address, uint16_t port,
-                       SocketFacts *ret) {
-        const SocketFacts *found;
-
-        if (vigil->blind_reason)
-                return -ENOTCONN;
-        if (!address_is_any(address))
-                return listeners_find_reached(vigil->listeners, address, port, ret);
-        if (!picture)
-                return vigil_find_reached_on_loopback(vigil, port, ret);
-        found = picture_find_port(picture, port);
-        if (!found)
-                return -ENOENT;
-        *ret = *found;
-        return 0;
-}
-
-/* True if the registry is not as it was, and what stands in the way must be looked for anew. */
-static bool vigil_settle(Vigil *vigil, Node *holder) {
-        bool leaves = holder->facts.is_awaited || node_is_static(holder);
-
-        if (holder->connection && conn_has_ended(holder->connection)) {
-                vigil_on_connection_ended(vigil, holder);
-                return true;
-        }
-        if (vigil_knows_gone(vigil, holder)) {
-                vigil_tell(vigil, EVENT_LISTENER_GONE, holder);
-                return leaves;
-        }
-        return false;
-}
-
-void vigil_settle_holders(Vigil *vigil, const char *name, size_t n_name, const Address *scope) {
-        Node *holder = NULL;
-
-        /* One that has left cannot be stepped on from. */
-        while ((holder = registry_find_conflict(vigil->registry, name, n_name, scope, holder)))
-                if (vigil_settle(vigil, holder))
-                        holder = NULL;
-}
-
-/* --- start ------------------------------------------------------------------------------------ */
-
-static ListenerEvidence vigil_evidence_of(Vigil *vigil, const Node *node,
-                                          const SocketFacts *snapshot, size_t n_snapshot) {
-        const SocketFacts *facts;
-        int r;
-
-        if (vigil->blind_reason || node->listener.cookie == 0)
-                return LISTENER_UNKNOWN;
-        facts = listeners_snapshot_find(snapshot, n_snapshot, node->listener.cookie);
-        if (facts && facts->local_port == node->info.port)
-                return LISTENER_ALIVE;
-        r = listeners_is_alive(vigil->listeners, &node->listener, node->info.port);
-        if (r < 0) {
-                vigil_look_again_later(vigil);
-                return LISTENER_UNKNOWN;
-        }
-        return r > 0 ? LISTENER_ALIVE : LISTENER_GONE;
-}
-
-/* What the row says of its unit and its announcement stays until more is heard. */
-static void set_verdict(Node *node, const ReconcileVerdict *verdict, uint64_t now_usec) {
-        NodeFacts facts = node->facts;
-
-        facts.is_awaited = verdict->is_awaited;
-        facts.is_listener_gone = verdict->is_listener_gone;
-        node->await_until_usec = verdict->await_until_usec;
-        node_set_facts(node, &facts, now_usec);
-}
-
-/* Whether its unit is its own is not in the files of earlier daemons. */
-static void vigil_find_unit_again(Vigil *vigil, Node *node) {
-        const char *unit;
-        bool is_own;
-
-        if (node->unit && vigil->cgroups && node->peer.cgroup_id != 0 &&
-            cgroups_find_unit(vigil->cgroups, node->peer.cgroup_id, &unit, &is_own) == 0 &&
-            strcmp(unit, node->unit) == 0)
-                node->is_unit_own = is_own;
-}
-
-static void vigil_reconcile_node(Vigil *vigil, Keeper *keeper, Node **node, const ReconcileFacts *facts) {
-        ReconcileVerdict verdict = reconcile_plan(facts);
-        uint64_t now = vigil_now(vigil, CLOCK_REALTIME);
-        Node *kept = *node;
-        int r;
-
-        set_verdict(kept, &verdict, now);
-        vigil_find_unit_again(vigil, kept);
-        if (!verdict.keep) {
-                ledger_note_ended(vigil->ledger, *node, verdict.end, now);
-                kept->end = verdict.end;
-                kept->until_usec = now;
-                registry_restore_former(vigil->registry, node);
-                return;
-        }
-        /* One that is there already has registered while the disk kept us waiting: it is the newer. */
-        r = registry_restore(vigil->registry, node);
-        if (r == -EEXIST)
-                ledger_note_ended(vigil->ledger, *node, NODE_END_REPLACED, now);
-        else if (r < 0)
-                log_error("%s is forgotten: %s", kept->info.name, strerror(-r));
-        if (r < 0)
-                return;
-        if (facts->connection == CONNECTION_OPEN && keeper_adopt(keeper, kept) < 0)
-                log_error("%s cannot be watched", kept->info.name);
-        ledger_note_kept(vigil->ledger, kept, reconcile_reason(facts));
-        if (facts->connection == CONNECTION_OPEN && !kept->connection)
-                vigil_tell(vigil, EVENT_CONNECTION_ENDED, kept);
-}
-
-void vigil_reconcile(Vigil *vigil, Keeper *keeper, StoreLoaded *loaded, const char *boot_id) {
-        _cleanup_(freep) SocketFacts *snapshot = NULL;
-        size_t n_snapshot = 0;
-        ReconcileFacts facts = {
-                .other_boot = boot_id && loaded->boot_id && strcmp(boot_id, loaded->boot_id) != 0,
-                .now_monotonic_usec = vigil_now(vigil, CLOCK_MONOTONIC),
-        };
-
-        registry_advance_creation(vigil->registry, loaded->first_creation);
-        registry_advance_serial(vigil->registry, loaded->last_serial);
-        if (!vigil->blind_reason && loaded->n_nodes > 0 &&
-            listeners_snapshot(vigil->listeners, &snapshot, &n_snapshot) < 0)
-                n_snapshot = 0;
-
-        for (size_t i = 0; i < loaded->n_formers; i++)
-                registry_restore_former(vigil->registry, loaded->formers + i);
-        for (size_t i = 0; i < loaded->n_nodes; i++) {
-                facts.listener = LISTENER_UNKNOWN;
-                if (!facts.other_boot)
-                        facts.listener =
-                                vigil_evidence_of(vigil, loaded->nodes[i], snapshot, n_snapshot);
-                facts.connection = keeper_evidence_of(keeper, loaded->nodes[i]);
-                facts.is_static = node_is_static(loaded->nodes[i]);
-                vigil_reconcile_node(vigil, keeper, loaded->nodes + i, &facts);
-        }
-        vigil->grace_until_usec = facts.now_monotonic_usec + RECONCILE_GRACE_USEC;
-        ledger_reserve_creations(vigil->ledger);
-        vigil_arm_expiry(vigil);
 }
