@@ -252,16 +252,30 @@ void vigil_arm_expiry(Vigil *vigil) {
         timer_arm(vigil->expiry, first);
 }
 
+/* P3: the kernel's word on the listener of a twin may come later than the grace ends; when it is asked, it knows.
+ * True if `node` turned out to be the one behind the connection of a twin, who is gone. */
+static bool vigil_finds_awaited(Vigil *vigil, Node *node) {
+        Node *bare = vigil_asks_listener(vigil, node) == 1 ? vigil_find_twin(vigil, node, true, false) : NULL;
+
+        if (bare)
+                vigil_uncross(vigil, node, bare);
+        return bare;
+}
+
 static int vigil_on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
         Vigil *vigil = userdata;
         uint64_t now = vigil_now(vigil, CLOCK_MONOTONIC);
-        Node *older;
+        Node *next;
 
         (void)source;
         (void)usec;
-        for (Node *node = registry_newest(vigil->registry); node; node = older) {
-                older = node->older;
-                if (node->facts.is_awaited && node->await_until_usec <= now)
+        for (Node *node = registry_newest(vigil->registry); node; node = next) {
+                next = node->older;
+                if (!node->facts.is_awaited || node->await_until_usec > now)
+                        continue;
+                if (vigil_finds_awaited(vigil, node))
+                        next = registry_newest(vigil->registry); /* who was next may be the one who is gone */
+                else
                         vigil_tell(vigil, EVENT_AWAIT_EXPIRED, node);
         }
         vigil_arm_expiry(vigil);
