@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* core/rules: who may register which name, as a table; whose names are helpers'. */
 
+#include <fnmatch.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check_main.h"
@@ -243,6 +245,37 @@ START_TEST(test_helpers_are_known_by_any_of_the_patterns) {
 }
 END_TEST
 
+/* What is put together of these has sets of all kinds, and brackets that open none. */
+static void put_together(char *text, size_t n_max, const char *const *pieces, size_t n_pieces, unsigned *seed) {
+        size_t n = (size_t)rand_r(seed) % n_max + 1;
+
+        for (text[0] = 0; n > 0; n--)
+                strcat(text, pieces[(size_t)rand_r(seed) % n_pieces]);
+}
+
+START_TEST(test_a_pattern_matches_what_fnmatch_says) {
+        static const char *const pattern_pieces[] = { "a", "b", "1", "-", "_", "*", "?", "[ab]", "[a-c1]", "[0-9a-f]", "[!a]",
+                                                      "[]a]", "[a-]", "[b-a]", "[a", "]", "[^1]", "\\*", "[_]", "[[:digit:]]" };
+        static const char *const name_pieces[] = { "a", "b", "c", "1", "7", "-", "_", "]", "[", "*", "A" };
+        char pattern[64], name[16];
+        unsigned seed = 1, n_matches = 0;
+
+        for (size_t i = 0; i < 5000; i++) {
+                Rules rules = { 0 };
+                bool matches;
+
+                put_together(pattern, 4, pattern_pieces, ELEMENTS(pattern_pieces), &seed);
+                put_together(name, 4, name_pieces, ELEMENTS(name_pieces), &seed);
+                matches = fnmatch(pattern, name, 0) == 0;
+                n_matches += matches;
+                ck_assert_int_eq(rules_add_helper(&rules, pattern), 0);
+                ck_assert_msg(rules_is_helper(&rules, name, strlen(name)) == matches, "%s, %s", pattern, name);
+                rules_done(&rules);
+        }
+        ck_assert_uint_gt(n_matches, 100);
+}
+END_TEST
+
 START_TEST(test_rules_that_are_done_forbid_nothing) {
         const NodePeer peer = { .uid = UNKNOWN };
         Rules rules = { 0 };
@@ -265,6 +298,7 @@ Suite *suite(void) {
         tcase_add_test(t, test_a_name_ends_where_its_length_says);
         tcase_add_test(t, test_the_longest_name_is_matched_and_a_longer_one_is_none);
         tcase_add_test(t, test_helpers_are_known_by_any_of_the_patterns);
+        tcase_add_test(t, test_a_pattern_matches_what_fnmatch_says);
         tcase_add_test(t, test_rules_that_are_done_forbid_nothing);
         suite_add_tcase(s, t);
         return s;

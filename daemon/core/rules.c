@@ -92,12 +92,47 @@ int rules_add_helper(Rules *rules, const char *pattern) {
         return strings_add(&rules->helpers, &rules->n_helpers, pattern);
 }
 
-/* Of each registration, and of each row at a start: most names differ from a pattern in the first letter, which is seen
- * at a tenth of what fnmatch() takes. */
-static bool may_match(const char *pattern, const char *text) {
-        bool is_letter = (pattern[0] >= 'a' && pattern[0] <= 'z') || (pattern[0] >= 'A' && pattern[0] <= 'Z');
+/* What stands for itself in a pattern. */
+static bool is_plain(char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
 
-        return !is_letter || pattern[0] == text[0];
+/* Is `c` in the set of plain characters and ranges that begins at `set`, behind its bracket? Returns what follows it;
+ * NULL: it is another kind of set. */
+static const char *read_set(const char *set, char c, bool *ret_has) {
+        const char *at = set;
+        bool has = false;
+
+        for (; is_plain(*at); at++) {
+                char first = *at;
+
+                if (at[1] == '-' && is_plain(at[2]))
+                        at += 2;
+                has = has || (first <= c && c <= *at);
+        }
+        if (at == set || *at != ']')
+                return NULL;
+        *ret_has = has;
+        return at + 1;
+}
+
+/* Of each registration, and of each row at a start: most names differ from a pattern in how that begins, which is seen
+ * at a tenth of what fnmatch() takes. What may follow there is left to that. */
+static bool may_match(const char *pattern, const char *text) {
+        for (;; text++) {
+                bool is_same = false;
+
+                if (*pattern == '[')
+                        pattern = read_set(pattern + 1, *text, &is_same);
+                else if (is_plain(*pattern) || *pattern == '-' || *pattern == '_')
+                        is_same = *pattern++ == *text;
+                else
+                        return true;
+                if (!pattern)
+                        return true;
+                if (!is_same)
+                        return false;
+        }
 }
 
 /* A name that is no node's name (NODE_NAME_BYTES_MAX) matches nothing. */
