@@ -74,6 +74,19 @@ static inline uint64_t now_usec(clockid_t clock) {
         return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
 }
 
+/* The digits of `value`, without a NUL; returns how many, 20 at most. Where printf() would be most of the work. */
+static inline size_t put_number(char *to, uint64_t value) {
+        char digits[20];
+        size_t n = 0;
+
+        do
+                digits[n++] = (char)('0' + value % 10);
+        while ((value /= 10) > 0);
+        for (size_t i = 0; i < n; i++)
+                to[i] = digits[n - 1 - i];
+        return n;
+}
+
 static inline uint64_t min_u64(uint64_t a, uint64_t b) {
         return a < b ? a : b;
 }

@@ -8,7 +8,6 @@
 #include "core/label.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,10 +32,14 @@ static size_t put_byte(char *to, uint8_t byte) {
 
 const char *label_format(const Node *node, char label[static LABEL_MAX]) {
         const NodeInfo *info = &node->info;
-        int n = snprintf(label, LABEL_MAX, "%u-%u-%u-%u-%u-%u-", node->creation, info->port, info->type,
-                         info->protocol, info->highest_version, info->lowest_version);
-        size_t at = (size_t)n;
+        const uint32_t numbers[] = { node->creation, info->port, info->type,
+                                     info->protocol, info->highest_version, info->lowest_version };
+        size_t at = 0;
 
+        for (size_t i = 0; i < ELEMENTS(numbers); i++) {
+                at += put_number(label + at, numbers[i]);
+                label[at++] = '-';
+        }
         for (size_t i = 0; i < info->n_name && at + 4 <= LABEL_MAX; i++)
                 at += put_byte(label + at, (uint8_t)info->name[i]);
         label[at] = 0;

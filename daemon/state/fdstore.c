@@ -12,7 +12,6 @@
 
 #include <assert.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -60,8 +59,17 @@ struct Fdstore {
 /* --- names ------------------------------------------------------------------------------------ */
 
 const char *fdstore_format_name(const FdstoreKey *key, const char *label, char name[static FDSTORE_NAME_MAX]) {
-        snprintf(name, FDSTORE_NAME_MAX, "node-%" PRIu64 "-%" PRIu64 "%s%s", key->serial, key->since_usec,
-                 *label ? "-" : "", label);
+        size_t n_label = strlen(label), at = 5;
+
+        memcpy(name, "node-", at);
+        at += put_number(name + at, key->serial);
+        name[at++] = '-';
+        at += put_number(name + at, key->since_usec);
+        if (n_label > 0)
+                name[at++] = '-';
+        n_label = n_label < FDSTORE_NAME_MAX - at ? n_label : FDSTORE_NAME_MAX - at - 1;
+        memcpy(name + at, label, n_label);
+        name[at + n_label] = 0;
         return name;
 }
 
