@@ -79,10 +79,17 @@ void columns_bind_key(sqlite3_stmt *statement, const Node *node) {
 
 /* --- reading -------------------------------------------------------------------------------------- */
 
-bool columns_number(sqlite3_stmt *row, int column, uint64_t max, uint64_t *ret) {
-        int64_t value = sqlite3_column_int64(row, column);
+/* Each sqlite3_column_...() looks the column up, and sees to a mutex that a connection of one thread has not: so that is
+ * done once where both a type and a value are asked for. (For such a connection a value counts as protected.) */
 
-        if (sqlite3_column_type(row, column) != SQLITE_INTEGER || value < 0 || (uint64_t)value > max)
+bool columns_number(sqlite3_stmt *row, int column, uint64_t max, uint64_t *ret) {
+        sqlite3_value *cell = sqlite3_column_value(row, column);
+        int64_t value;
+
+        if (sqlite3_value_type(cell) != SQLITE_INTEGER)
+                return false;
+        value = sqlite3_value_int64(cell);
+        if (value < 0 || (uint64_t)value > max)
                 return false;
         *ret = (uint64_t)value;
         return true;
@@ -101,9 +108,9 @@ bool columns_address(sqlite3_stmt *row, int column, Address *ret) {
 }
 
 const char *columns_text(sqlite3_stmt *row, int column) {
-        if (sqlite3_column_type(row, column) != SQLITE_TEXT)
-                return NULL;
-        return (const char *)sqlite3_column_text(row, column);
+        sqlite3_value *cell = sqlite3_column_value(row, column);
+
+        return sqlite3_value_type(cell) == SQLITE_TEXT ? (const char *)sqlite3_value_text(cell) : NULL;
 }
 
 int columns_copy_text(sqlite3_stmt *row, int column, char **ret) {
