@@ -15,7 +15,6 @@ Write *write_free(Write *write) {
         if (write) {
                 for (size_t i = 0; i < write->n_nodes; i++)
                         node_free(write->nodes[i]);
-                free(write->nodes);
                 free(write->by);
                 refused_done(&write->refused);
         }
@@ -24,15 +23,12 @@ Write *write_free(Write *write) {
 }
 
 Write *write_new(WriteKind kind, uint64_t revision, Node *const *nodes, size_t n_nodes) {
-        _cleanup_(write_freep) Write *write = calloc(1, sizeof *write);
+        _cleanup_(write_freep) Write *write = calloc(1, sizeof *write + n_nodes * sizeof *write->nodes);
 
         if (!write)
                 return NULL;
         write->kind = kind;
         write->revision = revision;
-        write->nodes = calloc(n_nodes > 0 ? n_nodes : 1, sizeof *write->nodes);
-        if (!write->nodes)
-                return NULL;
         write->n_bytes = sizeof *write + n_nodes * sizeof *write->nodes;
         for (; write->n_nodes < n_nodes; write->n_nodes++) {
                 Node *copy = node_copy(nodes[write->n_nodes]);

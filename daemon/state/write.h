@@ -23,14 +23,14 @@ typedef struct Write {
         WriteKind kind;
         uint64_t revision; /* the registry's, which the file has reached with this change */
         size_t n_bytes;    /* of memory, all told */
-        Node **nodes;      /* owned */
-        size_t n_nodes;
         NodeEnd end;             /* WRITE_END: why */
         char *by;                /* WRITE_END: who did it, or NULL; owned */
         uint64_t until_usec;     /* WRITE_END: when, CLOCK_REALTIME */
         Refused refused;         /* WRITE_REFUSAL; owned */
         uint32_t reserved_until; /* WRITE_CREATIONS, WRITE_WHOLE */
         uint64_t n_losses;       /* WRITE_WHOLE: those that it makes good (see channel.h) */
+        size_t n_nodes;
+        Node *nodes[]; /* owned */
 } Write;
 
 /* With copies of `nodes`. NULL: ENOMEM. */
