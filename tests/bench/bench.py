@@ -271,8 +271,10 @@ class Bench:
             with Load("register", server.port, CLIENTS, 0, self.file(self.registrations(ROWS))) as load:
                 load.done()
                 server.kill9()
+            # Where it was, the kernel has what is left of each of those connections, and bind() looks at all of them.
+            server.process.listen = [f"127.0.0.1:{PORTS['start']}"]
             starts = {
-                "rollcall": (server.port, self.file([b"z" + self.name(ROWS - 1).encode()]), len(self.answers["z"]),
+                "rollcall": (PORTS["start"], self.file([b"z" + self.name(ROWS - 1).encode()]), len(self.answers["z"]),
                              server.process.argv(ready_fd=1)),
                 "stock": (PORTS["stock"], self.file([b"znothing"]), 2, [StockEpmd.program]),
             }

@@ -14,7 +14,7 @@ from lib.daemon import Daemon, StockEpmd
 from lib.epmd_client import EpmdClient
 from lib.process import build_directory, die_with_parent, wait_for
 
-PORTS = {"rollcall": 9369, "stock": 9370, "bare": 9371}
+PORTS = {"rollcall": 9369, "stock": 9370, "bare": 9371, "start": 9372}
 
 cores = sorted(os.sched_getaffinity(0))
 LOAD_CORE, SERVER_CORE = cores[0], cores[-1]
