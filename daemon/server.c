@@ -547,7 +547,7 @@ static int server_build_state(Server *server, const RegistryLimits *limits) {
                                });
         if (r >= 0)
                 r = vigil_new(&server->vigil, server->event, server->registry, server->ledger,
-                              &server->counters, server_find_listener_fd(server));
+                              &server->counters, server_find_listener_fd(server), VIGIL_REVIEW_USEC);
         if (r >= 0)
                 r = unit_states_new(&server->unit_states, server->event, server->registry, server->ledger,
                                     &(UnitStatesHandler){ server_on_heard, server });

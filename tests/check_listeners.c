@@ -770,7 +770,7 @@ END_TEST
 static int wait_for_event(uint64_t *ret_cookie) {
         struct pollfd wanted = { .fd = listeners_event_fd(listeners), .events = POLLIN };
 
-        ck_assert_int_eq(poll(&wanted, 1, 5000), 1);
+        ck_assert_int_eq(poll(&wanted, 1, 20000), 1);
         return listeners_read_event(listeners, ret_cookie);
 }
 

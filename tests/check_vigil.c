@@ -136,6 +136,53 @@ START_TEST(test_a_listener_that_is_shut_down_is_noticed_when_it_looks_again) {
 }
 END_TEST
 
+/* The kernel announces nothing of a socket that only listens no more. */
+START_TEST(test_a_listener_whose_end_is_not_announced_is_missed_in_the_end) {
+        Desk *desk = desk_new(&(DeskOptions){ .review_usec = 50 * USEC_PER_MSEC });
+        int listener_fds[3], fds[3];
+        char name[] = "a";
+
+        for (int i = 0; i < 3; i++, name[0]++) {
+                listener_fds[i] = listen_on("127.0.0.1");
+                fds[i] = register_node(desk, name, port_of(listener_fds[i]), NULL);
+        }
+        /* now each of them, now all that is left */
+        shutdown(listener_fds[1], SHUT_RD);
+        ck_assert(RUN_UNTIL(desk->event, desk_find(desk, "b")->state == NODE_STOPPING, LONG_USEC));
+        ck_assert_int_eq(desk_find(desk, "a")->state, NODE_UP);
+        ck_assert_int_eq(desk_find(desk, "c")->state, NODE_UP);
+        shutdown(listener_fds[0], SHUT_RD);
+        shutdown(listener_fds[2], SHUT_RD);
+        ck_assert(RUN_UNTIL(desk->event, registry_n_in_state(desk->registry, NODE_STOPPING) == 3, LONG_USEC));
+        for (int i = 0; i < 3; i++) {
+                close(fds[i]);
+                close(listener_fds[i]);
+        }
+        desk_free(desk);
+}
+END_TEST
+
+/* More than are asked for in one turn. */
+START_TEST(test_all_listeners_are_asked_for_however_many_there_are) {
+        Desk *desk = desk_new(&(DeskOptions){ .review_usec = 50 * USEC_PER_MSEC, .n_nodes_max = 2000 });
+        int listener_fd = listen_on("127.0.0.1"), living_fd = listen_on("127.0.0.1"), fds[1100];
+        char name[16];
+
+        for (unsigned i = 0; i < ELEMENTS(fds); i++) {
+                snprintf(name, sizeof name, "n%u", i);
+                fds[i] = register_node(desk, name, port_of(i % 2 == 0 ? listener_fd : living_fd), NULL);
+        }
+        shutdown(listener_fd, SHUT_RD);
+        ck_assert(RUN_UNTIL(desk->event, registry_n_in_state(desk->registry, NODE_STOPPING) == ELEMENTS(fds) / 2, LONG_USEC));
+        ck_assert_uint_eq(registry_n_in_state(desk->registry, NODE_UP), ELEMENTS(fds) / 2);
+        for (unsigned i = 0; i < ELEMENTS(fds); i++)
+                close(fds[i]);
+        close(listener_fd);
+        close(living_fd);
+        desk_free(desk);
+}
+END_TEST
+
 START_TEST(test_one_listener_can_stand_behind_several_names) {
         Desk *desk = desk_new(NULL);
         int listener_fd = listen_on("127.0.0.1"), fds[3];
@@ -522,6 +569,8 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_node_whose_listener_closes_is_stopping_and_yields);
         tcase_add_test(tcase, test_a_listener_that_is_shut_down_is_noticed_when_the_name_is_wanted);
         tcase_add_test(tcase, test_a_listener_that_is_shut_down_is_noticed_when_it_looks_again);
+        tcase_add_test(tcase, test_a_listener_whose_end_is_not_announced_is_missed_in_the_end);
+        tcase_add_test(tcase, test_all_listeners_are_asked_for_however_many_there_are);
         tcase_add_test(tcase, test_one_listener_can_stand_behind_several_names);
         tcase_add_test(tcase, test_a_connection_that_closes_ends_the_registration_whatever_its_listener_does);
         tcase_add_test(tcase, test_announcements_that_were_lost_are_made_good);

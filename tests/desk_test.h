@@ -39,6 +39,7 @@ typedef struct DeskOptions {
         size_t n_conns_max;                      /* 0: plenty */
         const char *lookup_from, *list_from;     /* one word each; NULL: any, local */
         uint64_t hold_usec;
+        uint64_t review_usec; /* 0: as usual */
         bool relaxed;
         bool blind;
         bool impatient;          /* does not wait for the file at start */
@@ -200,7 +201,8 @@ static inline void desk_open_evidence(Desk *desk) {
         _cleanup_(close_fdp) int deaf_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         ck_assert_int_eq(vigil_new(&desk->vigil, desk->event, desk->registry, desk->ledger, &desk->counters,
-                                   desk->options.blind ? deaf_fd : desk->listener_fd),
+                                   desk->options.blind ? deaf_fd : desk->listener_fd,
+                                   desk->options.review_usec ? desk->options.review_usec : VIGIL_REVIEW_USEC),
                          0);
         ck_assert_int_eq(unit_states_new(&desk->unit_states, desk->event, desk->registry, desk->ledger,
                                          &(UnitStatesHandler){ desk_on_heard, desk }),

@@ -27,6 +27,10 @@
 #define SIGHT_RETRY_MIN_USEC (1 * USEC_PER_SEC)
 #define SIGHT_RETRY_MAX_USEC (64 * USEC_PER_SEC)
 
+/* Listeners asked for in one turn of the loop (1.4 us each), and how soon the next ones are. */
+#define REVIEW_BATCH 500
+#define REVIEW_NEXT_USEC (1 * USEC_PER_SEC)
+
 /* Announcements handled in one turn of the loop. */
 #define ANNOUNCEMENT_BATCH 256
 
@@ -365,6 +369,39 @@ void vigil_settle_holders(Vigil *vigil, const char *name, size_t n_name, const A
                         holder = NULL;
 }
 
+/* --- without an announcement --------------------------------------------------------------------- */
+
+static Node *vigil_find_before(const Vigil *vigil, uint64_t serial) {
+        Node *node = registry_newest(vigil->registry);
+
+        while (node && node->serial >= serial)
+                node = node->older;
+        return node;
+}
+
+/* P3: the kernel makes announcements in a queue of its own, and none where it has no memory for one. That one was lost
+ * nobody tells then. */
+static int vigil_on_review(sd_event_source *source, uint64_t usec, void *userdata) {
+        Vigil *vigil = userdata;
+        Node *node = vigil_find_before(vigil, vigil->review_serial), *older;
+        uint64_t now = vigil_now(vigil, CLOCK_MONOTONIC);
+
+        (void)source;
+        (void)usec;
+        for (unsigned n = 0; node && n < REVIEW_BATCH; n++, node = older) {
+                older = node->older;
+                vigil->review_serial = node->serial;
+                if (vigil_asks_listener(vigil, node) == 0) {
+                        vigil_on_node_bare(vigil, node);
+                        older = vigil_find_before(vigil, vigil->review_serial); /* a twin may be gone */
+                }
+        }
+        if (!node)
+                vigil->review_serial = UINT64_MAX;
+        timer_arm(vigil->review, now + (node ? REVIEW_NEXT_USEC : vigil->review_usec));
+        return 0;
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 static int vigil_subscribe(Vigil *vigil) {
@@ -399,7 +436,7 @@ static void vigil_open_evidence(Vigil *vigil) {
 }
 
 int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, Counters *counters,
-              int listener_fd) {
+              int listener_fd, uint64_t review_usec) {
         _cleanup_(vigil_freep) Vigil *vigil = calloc(1, sizeof *vigil);
         int r;
 
@@ -411,10 +448,16 @@ int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, 
                 .ledger = ledger,
                 .counters = counters,
                 .listener_fd = listener_fd,
+                .review_usec = review_usec,
+                .review_serial = UINT64_MAX,
         };
         r = timer_new(&vigil->expiry, event, 100 * USEC_PER_MSEC, vigil_on_expiry, vigil);
         if (r < 0)
                 return r;
+        r = timer_new(&vigil->review, event, 100 * USEC_PER_MSEC, vigil_on_review, vigil);
+        if (r < 0)
+                return r;
+        timer_arm(vigil->review, now_usec(CLOCK_MONOTONIC) + review_usec);
         r = sd_event_add_time(event, &vigil->sight, CLOCK_MONOTONIC, 0, 100 * USEC_PER_MSEC, vigil_on_sight, vigil);
         if (r < 0)
                 return r;
@@ -432,6 +475,7 @@ Vigil *vigil_free(Vigil *vigil) {
         if (!vigil)
                 return NULL;
         sd_event_source_disable_unref(vigil->sight);
+        sd_event_source_disable_unref(vigil->review);
         sd_event_source_disable_unref(vigil->expiry);
         sd_event_source_disable_unref(vigil->announcements);
         cgroups_free(vigil->cgroups);

@@ -15,13 +15,16 @@
 #include "serve/ledger.h"
 #include "state/store.h"
 
+/* How often every listener is asked for. */
+#define VIGIL_REVIEW_USEC (60 * USEC_PER_SEC)
+
 typedef struct Vigil Vigil;
 
 /* Opens the kernel's side and begins to listen to it. `listener_fd` is one of the daemon's own TCP listeners
  * (-1: it has none), by which the daemon proves that it can see; if it cannot, that is logged and
  * connections alone count. Borrows `event`, `registry`, `ledger`, `counters`. */
 int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, Counters *counters,
-              int listener_fd);
+              int listener_fd, uint64_t review_usec);
 Vigil *vigil_free(Vigil *vigil);
 DEFINE_CLEANUP(Vigil *, vigil_free)
 
