@@ -36,6 +36,9 @@ static const struct {
         { "2001:db8::1", "2001:db8:0:1::1", false },
         { "10.0.0.7", "0", false },
         { "fe80::1", "?", false },
+        { "::2", "0", false }, /* a network of zeroes is no user's */
+        { "::2", "?", false },
+        { "::2", "::3", false },
 };
 
 START_TEST(test_one_is_a_user_an_ipv4_address_or_an_ipv6_network) {
@@ -55,6 +58,7 @@ static const struct {
         { "?", "a user that is not known", true },
         { "10.0.0.7", "10.0.0.7", false },
         { "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64", false },
+        { "::2", "::2", false },
 };
 
 START_TEST(test_who_it_is_in_words) {

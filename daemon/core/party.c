@@ -9,6 +9,13 @@
 /* Of IPv6: what a provider gives to one customer at least. */
 #define NETWORK_BYTES 8
 
+/* ::/64 is given to nobody, and "any" stands for users: whoever comes from there all the same must not count as root. */
+static bool party_is_network(const Party *party) {
+        static const uint8_t zeroes[NETWORK_BYTES];
+
+        return !address_is_ipv4(&party->address) && memcmp(party->address.bytes, zeroes, sizeof zeroes) != 0;
+}
+
 Party party_of_user(uid_t uid) {
         return (Party){ .address = ADDRESS_ANY, .uid = uid };
 }
@@ -16,7 +23,7 @@ Party party_of_user(uid_t uid) {
 Party party_of_address(const Address *address) {
         Party party = { .address = *address };
 
-        if (!address_is_ipv4(address))
+        if (party_is_network(&party))
                 memset(party.address.bytes + NETWORK_BYTES, 0, sizeof party.address.bytes - NETWORK_BYTES);
         return party;
 }
@@ -48,7 +55,7 @@ const char *party_format(const Party *party, char text[static PARTY_TEXT_MAX]) {
         char address[ADDRESS_TEXT_MAX];
 
         if (!party_is_user(party))
-                snprintf(text, PARTY_TEXT_MAX, address_is_ipv4(&party->address) ? "%s" : "%s/64",
+                snprintf(text, PARTY_TEXT_MAX, party_is_network(party) ? "%s/64" : "%s",
                          address_format(&party->address, address));
         else if (party->uid == NODE_UID_UNKNOWN)
                 snprintf(text, PARTY_TEXT_MAX, "a user that is not known");
