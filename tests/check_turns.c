@@ -70,11 +70,30 @@ START_TEST(test_everybody_has_a_turn_however_many_there_are) {
                 ck_assert_ptr_null(turn->queue);
                 /* oldest first, each */
                 ck_assert_uint_eq((size_t)(turn - all) / N_PARTIES, n_taken[party]++);
-                /* whoever has a queue of his own is done after as many rounds as he has requests */
+                /* whoever has a queue of his own is done after as many rounds as he has requests; half of each is of those who share */
                 if (party < TURNS_QUEUES_MAX)
-                        ck_assert_uint_lt(i, (N_EACH + 1) * (1 + TURNS_QUEUES_MAX));
+                        ck_assert_uint_lt(i, (N_EACH + 1) * 2 * TURNS_QUEUES_MAX);
         }
         ck_assert_ptr_null(turns_take(&turns));
+}
+END_TEST
+
+/* Each of a thousand has one request that waits, and sends the next when it is served. Somebody who comes then is served
+ * after about as many as were there. */
+START_TEST(test_who_has_no_queue_of_his_own_waits_for_few_more_than_are_before_him) {
+        enum { N = 1000 };
+        static Turn all[N], late;
+        Turns turns = { .n_waiting = 0 };
+        Turn *turn;
+        size_t n = 0;
+
+        for (size_t i = 0; i < N; i++)
+                turns_wait(&turns, all + i, &(Party){ .uid = (uid_t)i });
+        turns_wait(&turns, &late, &(Party){ .uid = N });
+        while ((turn = turns_take(&turns)) != &late) {
+                turns_wait(&turns, turn, &(Party){ .uid = (uid_t)(turn - all) });
+                ck_assert_uint_le(++n, 2 * N);
+        }
 }
 END_TEST
 
@@ -98,6 +117,7 @@ Suite *suite(void) {
 
         tcase_add_loop_test(tcase, test_whose_turn_it_is, 0, ELEMENTS(scenes));
         tcase_add_test(tcase, test_everybody_has_a_turn_however_many_there_are);
+        tcase_add_test(tcase, test_who_has_no_queue_of_his_own_waits_for_few_more_than_are_before_him);
         tcase_add_test(tcase, test_queues_are_used_again);
         suite_add_tcase(suite, tcase);
         return suite;

@@ -3,7 +3,9 @@
  * Knows who waits, and whose turn it is. Does not know for what.
  *
  * The trap: with one queue for all whoever sends a thousand requests makes everybody wait for a thousand. With one for
- * each of a hundred thousand addresses nobody finds the next; so there are so many, and one more.
+ * each of a hundred thousand addresses nobody finds the next; so there are so many, and one more. In that one may be a
+ * thousand times as many as in any other: every second turn is its own, so that nobody in it waits for more than twice
+ * those before him.
  */
 
 #include "core/turns.h"
@@ -50,15 +52,28 @@ void turns_leave(Turns *turns, Turn *turn) {
         turns->n_waiting--;
 }
 
-Turn *turns_take(Turns *turns) {
-        for (size_t i = 0; i <= TURNS_QUEUES_MAX; i++) {
-                Turn *turn = turns->queues[turns->next].first;
+static Turn *oldest_of_next_party(Turns *turns) {
+        for (size_t i = 0; i < TURNS_QUEUES_MAX; i++) {
+                Turn *turn = turns->queues[1 + turns->next].first;
 
-                turns->next = (turns->next + 1) % (1 + TURNS_QUEUES_MAX);
-                if (!turn)
-                        continue;
-                turns_leave(turns, turn);
-                return turn;
+                turns->next = (turns->next + 1) % TURNS_QUEUES_MAX;
+                if (turn)
+                        return turn;
         }
         return NULL;
+}
+
+Turn *turns_take(Turns *turns) {
+        Turn *turn = NULL;
+
+        turns->is_of_all = !turns->is_of_all;
+        if (!turns->is_of_all)
+                turn = oldest_of_next_party(turns);
+        if (!turn)
+                turn = turns->queues[0].first;
+        if (!turn)
+                turn = oldest_of_next_party(turns);
+        if (turn)
+                turns_leave(turns, turn);
+        return turn;
 }

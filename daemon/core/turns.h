@@ -22,7 +22,8 @@ typedef struct TurnQueue {
 
 typedef struct Turns {
         TurnQueue queues[1 + TURNS_QUEUES_MAX]; /* the first: of all who have none of their own */
-        size_t next; /* which is looked at first */
+        size_t next;    /* party, whose queue is looked at first */
+        bool is_of_all; /* the last turn was the shared queue's */
         size_t n_waiting;
 } Turns;
 
@@ -30,5 +31,6 @@ typedef struct Turns {
 void turns_wait(Turns *turns, Turn *turn, const Party *party);
 /* Fine with one that does not wait. */
 void turns_leave(Turns *turns, Turn *turn);
-/* Takes the oldest of whoever is next; NULL: nobody waits. */
+/* Takes the oldest of whoever is next: of all who share a queue every second time, else of one party after the other.
+ * NULL: nobody waits. */
 Turn *turns_take(Turns *turns);
