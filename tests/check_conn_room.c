@@ -4,7 +4,8 @@
 #include "serve/conn.h"
 
 /* A server whose clients are users by letters. A request says what becomes of the connection: (h)eld, a (q)uestion, of
- * which there may be 4, a (s)tream, (r)egistered, (e)nded with an answer, (d)one so after a while. */
+ * which there may be 4, a (s)tream, (r)egistered, (R)egistered also without room, (e)nded with an answer, (d)one so after
+ * a while. */
 typedef struct Bench {
         sd_event *event;
         Conns *conns;
@@ -43,7 +44,9 @@ static void on_request(void *userdata, Conn *conn, const uint8_t *body, size_t n
                 bench->result = conn_stream_begin(conn, &(ConnStream){ .on_idle = on_idle, .on_left = on_left });
                 break;
         case 'r':
-                bench->result = conn_may_stay(conn) ? conn_register(conn, bench->node, "ok", 2) : -EBUSY;
+        case 'R':
+                bench->result = body[0] == 'R' || conn_may_stay(conn) ? conn_register(conn, bench->node, "ok", 2)
+                                                                      : -EBUSY;
                 if (bench->result == 0)
                         conn_release_answer(conn);
                 break;
@@ -315,6 +318,30 @@ START_TEST(test_however_many_stay_some_places_are_left_to_come_and_go) {
 }
 END_TEST
 
+/* After a restart with a lower limit, for example. */
+START_TEST(test_where_more_stay_than_may_others_come_and_go_and_are_shed_as_ever) {
+        Bench *bench = bench_new(64);
+        int nodes[80], fds[10], quiet, fd;
+
+        for (int i = 0; i < 80; i++)
+                nodes[i] = client(bench, 'n', "R");
+        quiet = client(bench, 'b', NULL);
+        for (int i = 0; i < 10; i++)
+                fds[i] = client(bench, 'a', NULL);
+        fd = client(bench, 'c', "e");
+        expect_then_end(bench->event, fd, "e", 1);
+        ck_assert(is_open(bench, quiet));
+        ck_assert_str_eq(bench->offences, "AAAAAAAA");
+        ck_assert_uint_eq(conns_n(bench->conns), 80 + 64 / CONN_RESERVE - 1);
+        for (int i = 0; i < 80; i++)
+                close(nodes[i]);
+        for (int i = 0; i < 10; i++)
+                close(fds[i]);
+        close(quiet);
+        bench_free(bench);
+}
+END_TEST
+
 /* --- whose request is next ----------------------------------------------------------------------------- */
 
 static size_t position_of(const Bench *bench, char letter) {
@@ -439,6 +466,7 @@ Suite *suite(void) {
         tcase_add_loop_test(more, test_whoever_takes_what_he_can_leaves_some_for_others, 0, ELEMENTS(greed));
         tcase_add_test(more, test_kinds_of_waiting_have_a_bound_together);
         tcase_add_test(more, test_however_many_stay_some_places_are_left_to_come_and_go);
+        tcase_add_test(more, test_where_more_stay_than_may_others_come_and_go_and_are_shed_as_ever);
         suite_add_tcase(suite, more);
         tcase_add_test(turns, test_a_flood_of_dear_requests_delays_others_by_a_few_of_them);
         tcase_add_test(turns, test_between_dear_requests_the_loop_goes_on);

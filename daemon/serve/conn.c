@@ -494,7 +494,7 @@ void conns_take(Conns *conns, int fd, ConnKind kind, uint16_t port, const Socket
         Conn *conn;
 
         conns_enter(conns);
-        if (conns->n_conns >= conns->options.n_conns_max && !conns_make_room(conns)) {
+        if (conns->passing.n_conns >= conns_n_passing_max(conns) && !conns_make_room(conns)) {
                 conns->counters->n_shed++;
                 log_event(LOG_WARNING, LOG_EVENT_SHED, NULL,
                           "None of %zu connections can make room: a new one is closed", conns->n_conns);

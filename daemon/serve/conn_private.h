@@ -128,6 +128,8 @@ int conns_open_turns(Conns *conns);
 
 /* --- conn_room.c --- */
 
+/* So many may pass at a time. */
+size_t conns_n_passing_max(const Conns *conns);
 /* A passing connection that waits for its client counts from now on. */
 void conn_take_place(Conn *conn);
 /* As conn_enter_state(), where there is a place of `kind` for it, of which there are `n_max` (0: one in CONN_SHARE of all).

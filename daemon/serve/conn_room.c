@@ -28,6 +28,13 @@ static size_t conns_n_staying(const Conns *conns) {
         return conns->n_conns - conns->passing.n_conns;
 }
 
+/* Nodes whose connections were stored may be more than the limit is now: also then lookups have their part (P6). */
+size_t conns_n_passing_max(const Conns *conns) {
+        size_t n_max = conns->options.n_conns_max, n_reserve = n_max / CONN_RESERVE, n_staying = conns_n_staying(conns);
+
+        return n_staying + n_reserve < n_max ? n_max - n_staying : n_reserve;
+}
+
 Party conn_find_party(Conn *conn) {
         const ConnHandler *handler = &conn->conns->handler;
         const Party *known = place_party(&conn->place);
@@ -56,7 +63,7 @@ void conn_take_place(Conn *conn) {
         if (conn->place.number != 0)
                 return;
         shares_take_unnamed(conns->shares, &conn->place);
-        if (shares_are_scarce(conns->passing.n_conns, conns->options.n_conns_max - conns_n_staying(conns)))
+        if (shares_are_scarce(conns->passing.n_conns, conns_n_passing_max(conns)))
                 conns_give_names(conns, NAMED_FOR_EACH);
 }
 
