@@ -282,6 +282,21 @@ START_TEST(test_whoever_takes_what_he_can_leaves_some_for_others) {
 }
 END_TEST
 
+START_TEST(test_who_finds_no_place_and_has_none_is_not_blamed) {
+        Bench *bench = bench_new(16); /* 4 may be streams */
+        int fds[6];
+
+        for (int i = 0; i < 6; i++)
+                fds[i] = client(bench, "aabcdc"[i], "s");
+        ck_assert_int_eq(bench->result, -EBUSY);
+        ck_assert_uint_eq(conns_n(bench->conns), 4);
+        ck_assert_str_eq(bench->offences, "c");
+        for (int i = 0; i < 6; i++)
+                close(fds[i]);
+        bench_free(bench);
+}
+END_TEST
+
 START_TEST(test_kinds_of_waiting_have_a_bound_together) {
         Bench *bench = bench_new(16); /* 4 may be held; of one user 2 */
         int fds[4];
@@ -464,6 +479,7 @@ Suite *suite(void) {
         tcase_add_test(room, test_room_can_be_made_at_any_time);
         suite_add_tcase(suite, room);
         tcase_add_loop_test(more, test_whoever_takes_what_he_can_leaves_some_for_others, 0, ELEMENTS(greed));
+        tcase_add_test(more, test_who_finds_no_place_and_has_none_is_not_blamed);
         tcase_add_test(more, test_kinds_of_waiting_have_a_bound_together);
         tcase_add_test(more, test_however_many_stay_some_places_are_left_to_come_and_go);
         tcase_add_test(more, test_where_more_stay_than_may_others_come_and_go_and_are_shed_as_ever);

@@ -142,13 +142,27 @@ static bool conns_have_place(const Conns *conns, const Party *party, PlaceKind k
                (kind == PLACE_STREAM || conns_have_held(conns, party, n_share));
 }
 
+/* Who has none himself is not to blame that others have all. */
+static void conn_turn_away(Conn *conn, const Party *party) {
+        size_t n_own = 0;
+
+        for (PlaceKind kind = PLACE_HELD; kind <= PLACE_STREAM; kind++)
+                n_own += conns_n_own(conn->conns, party, kind);
+        if (n_own > 0)
+                conn_report(conn, party, CULPRIT_BUSY);
+        else
+                log_event(LOG_WARNING, LOG_EVENT_SHED, &(LogFields){ .peer = conn_peer_text(conn) },
+                          "Too many connections that wait, watch or are registered: turned away %s, which has none of them",
+                          conn_peer_text(conn));
+}
+
 int conn_settle(Conn *conn, ConnState state, uint32_t events, PlaceKind kind, size_t n_max) {
         Conns *conns = conn->conns;
         Party party = conn_find_party(conn);
         int r;
 
         if (!conn_may_stay(conn) || !conns_have_place(conns, &party, kind, n_max)) {
-                conn_report(conn, &party, CULPRIT_BUSY);
+                conn_turn_away(conn, &party);
                 return -EBUSY;
         }
         r = conn_enter_state(conn, state, events);
