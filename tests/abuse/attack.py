@@ -47,6 +47,8 @@ def part_of(data):
 
 
 REQUESTS = [frame(b"n"), frame(b"d"), frame(b"zsome_name"), frame(alive2(b"broken")), frame(HEAD + bytes([FIND]))]
+# Of those who do not read.
+WINDOW_BYTES, SEGMENT_BYTES = 2048, 88
 # One that is never whole: the longest there can be.
 LONG = struct.pack(">H", 3000) + b"z" * 2999
 
@@ -54,14 +56,14 @@ LONG = struct.pack(">H", 3000) + b"z" * 2999
 @dataclasses.dataclass
 class Attack:
     """What each connection sends at once, and what it does then: "hold" it, read the "answer", "reset" it, "drip" the rest
-    byte by byte, or hold it "deaf", without reading. It reads from a buffer of `room` bytes."""
+    byte by byte, or hold it "deaf", without reading. Who does not read has a tiny window, and tiny segments: the kernel of
+    who answers makes its buffer as large as some of these, so that by loopback's of 64 KiB it takes megabytes."""
 
     what: str
     says: Callable[[], bytes] = lambda: b""
     then: str = "answer"
     width: int = 200
     rate: int = 4000
-    room: int = 0
 
 
 ATTACKS = {
@@ -73,13 +75,11 @@ ATTACKS = {
     "noise": Attack("send random bytes", lambda: random.randbytes(random.randrange(1, 4000))),
     "reset": Attack("break off at any point", lambda: part_of(random.choice(REQUESTS) + b"\0"), "reset"),
     "pipeline": Attack("send a hundred requests at once", lambda: random.choice(REQUESTS) * 100),
-    "deaf": Attack("ask for all there is and read nothing", lambda: random.choice([frame(b"n"), frame(b"d")]), "deaf", 900,
-                   room=2048),
+    "deaf": Attack("ask for all there is and read nothing", lambda: random.choice([frame(b"n"), frame(b"d")]), "deaf", 900),
     "names": Attack("ask for all names, again and again", lambda: frame(b"n"), width=64),
     "find": Attack("search with many patterns, again and again", lambda: frame(
         HEAD + bytes([FIND]) + b"".join(field(50, b"*a%d*b?" % i) for i in range(60))), width=64),
-    "watch": Attack("watch, as many as there can be, and read nothing", lambda: frame(HEAD + bytes([WATCH])), "deaf", 900,
-                    room=2048),
+    "watch": Attack("watch, as many as there can be, and read nothing", lambda: frame(HEAD + bytes([WATCH])), "deaf", 900),
     "duplicates": Attack("register one name that is held", lambda: frame(alive2(b"steady", random.randrange(1, 65536))),
                          width=64),
     "churn": Attack("register and leave", lambda: frame(alive2(b"churn%d" % random.randrange(10**6))), "reset", 64),
@@ -93,11 +93,30 @@ class Connection:
     due: float = 0.0  # when its next byte is
 
 
-class Attacker:
-    """`sources`: addresses to come from, one after the other; none: the kernel's choice."""
+class Sources:
+    """Addresses to come from, one after the other. Of an IPv4 network each address, of an IPv6 network one of each /64."""
 
-    def __init__(self, attack, host, port, sources=()):
-        self.attack, self.address, self.sources = attack, (host, port), sources
+    def __init__(self, texts):
+        self.networks = [ipaddress.ip_network(text) for text in texts]
+        self.counts = [max(1, network.num_addresses >> (64 if network.version == 6 else 0)) for network in self.networks]
+
+    def __bool__(self):
+        return bool(self.networks)
+
+    def at(self, n):
+        n %= sum(self.counts)
+        for network, count in zip(self.networks, self.counts, strict=True):
+            if n < count:
+                return str(network[n << 64 | 1 if network.version == 6 and count > 1 else n])
+            n -= count
+        raise AssertionError
+
+
+class Attacker:
+    """`sources`: none: the kernel's choice. `control`: a control socket, to which every second one goes."""
+
+    def __init__(self, attack, host, port, sources=None, control=None):
+        self.attack, self.address, self.sources, self.control = attack, (host, port), sources or Sources(()), control
         self.family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.poll = select.epoll()
         self.open = {}
@@ -105,14 +124,20 @@ class Attacker:
         self.deaf = attack.then == "deaf"
         self.drips = []
 
+    def prepare(self, sock):
+        if self.deaf:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
+        if self.sources:
+            sock.bind((self.sources.at(self.counts["begun"]), 0))
+
     def begin(self):
-        sock = socket.socket(self.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        by_control = self.control and self.counts["begun"] % 2 == 0
+        sock = socket.socket(socket.AF_UNIX if by_control else self.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            if self.attack.room:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.attack.room)
-            if self.sources:
-                sock.bind((self.sources[self.counts["begun"] % len(self.sources)], 0))
-            if sock.connect_ex(self.address) not in (0, errno.EINPROGRESS):
+            if not by_control:
+                self.prepare(sock)
+            if sock.connect_ex(self.control if by_control else self.address) not in (0, errno.EINPROGRESS):
                 raise OSError
         except OSError:
             self.counts["failed"] += 1
@@ -140,7 +165,7 @@ class Attacker:
         if self.attack.then == "reset":
             self.end(connection, "closed")
         elif not connection.rest or self.attack.then == "drip":
-            self.poll.modify(connection.sock, select.EPOLLHUP if self.deaf else select.EPOLLIN)
+            self.poll.modify(connection.sock, select.EPOLLRDHUP if self.deaf else select.EPOLLIN)
 
     def read(self, connection):
         while piece := connection.sock.recv(65536):
@@ -215,7 +240,8 @@ def parse(argv):
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--width", type=int)
     parser.add_argument("--rate", type=int)
-    parser.add_argument("--source", action="append", default=[], help="an address to come from, again for each")
+    parser.add_argument("--source", action="append", default=[], help="an address or network to come from, again for each")
+    parser.add_argument("--control", help="a control socket, to which every second connection goes")
     parser.add_argument("--own-network", action="store_true", help="the host is in a network namespace that was made for this")
     args = parser.parse_args(argv)
     if not args.list and not args.attack:
@@ -236,7 +262,7 @@ def main():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
     random.seed(7)
-    print(json.dumps(Attacker(attack, args.host, args.port, args.source).run(min(args.seconds, SECONDS_MAX))), flush=True)
+    print(json.dumps(Attacker(attack, args.host, args.port, Sources(args.source), args.control).run(min(args.seconds, SECONDS_MAX))), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 """P6 under attack: tests/abuse/attack.py does its worst, tests/abuse/witness.py beside it is answered every time, and soon;
 whoever it was is named.
 
-How soon is reported (-rP shows it) and fails only when it is far off: a machine with two cores that runs other tests,
-too, is no place to measure. With ROLLCALL_LONG=1 it has to be quiet there.
+How soon is reported (-rP shows it), and fails with ROLLCALL_LONG=1 only, where it has to be quiet: beside other tests a
+machine with two cores is no place to measure.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from abuse.attack import ATTACKS
-from daemon.helpers import closing_all, cpu_seconds, descriptor_limit, is_sanitized, needs_root, status
+from daemon.helpers import closing_all, counter, cpu_seconds, descriptor_limit, is_sanitized, needs_root, status
 from lib.control_client import ControlClient, ControlError
 from lib.daemon import Daemon
 from lib.epmd_client import EpmdClient, Refused, is_closed
@@ -28,9 +28,9 @@ TESTS = Path(__file__).resolve().parents[1]
 LONG = os.environ.get("ROLLCALL_LONG") == "1"
 SECONDS = 5.0 if LONG else 0.8
 # Of the thirteen, those which the short run has time for.
-USUAL = ["idle", "noise", "reset", "names", "watch"]
+USUAL = ["idle", "deaf", "reset", "names", "watch"]
 # An answer may take so many times as long as without an attack, or so many milliseconds where that is more.
-TIMES, FLOOR = 5, 100 if LONG else 300
+TIMES, FLOOR = 5, 100
 NOBODY = 65534 if os.geteuid() == 0 else os.geteuid()
 
 
@@ -64,8 +64,8 @@ def attack(name, daemon, *args, uid=NOBODY, network=None):
         process.stdout.close()
 
 
-def witness(daemon, seconds=SECONDS):
-    process = program("witness", "--host", daemon.host, "--port", daemon.port, "--control", daemon.control, "--seconds", seconds)
+def witness(daemon, seconds=SECONDS, uid=None):
+    process = program("witness", "--host", daemon.host, "--port", daemon.port, "--control", daemon.control, "--seconds", seconds, uid=uid)
     try:
         return json.loads(process.communicate(timeout=60 + seconds)[0])
     finally:
@@ -84,10 +84,11 @@ def n_closed(daemon, culprit):
 
 @pytest.fixture(scope="module")
 def town():
-    """A daemon that may have 1024 descriptors and knows 300 nodes, and how soon it answers in peace."""
+    """A daemon that may have 1024 descriptors and knows 300 nodes, whose names fill more than a socket of one who does not
+    read; and how soon it answers in peace."""
     with Daemon("--max-nodes-per-uid", "400", wrapper=descriptor_limit(1024)) as daemon, closing_all() as nodes:
         nodes.append(daemon.client.register("steady", 4711))
-        nodes += [daemon.client.register(f"inhabitant{i}", i) for i in range(300)]
+        nodes += [daemon.client.register(f"inhabitant{i}".ljust(200, "_"), i) for i in range(300)]
         yield daemon, witness(daemon)
 
 
@@ -103,7 +104,7 @@ def describe(name, base, seen):
 @pytest.mark.parametrize("name", ATTACKS if LONG else USUAL)
 def test_who_behaves_is_answered_whatever_others_do(town, name):
     daemon, base = town
-    n_log, cpu = len(daemon.log()), cpu_seconds(daemon.pid)
+    n_log, cpu, n_before = len(daemon.log()), cpu_seconds(daemon.pid), n_closed(daemon, NOBODY)
     with attack(name, daemon) as finish:
         seen = witness(daemon)
         during = status(daemon)
@@ -113,7 +114,7 @@ def test_who_behaves_is_answered_whatever_others_do(town, name):
     assert seen["wrong"] == [], "an answer was wrong, or there was none"
     assert counts["begun"] >= ATTACKS[name].width
     bound = max(TIMES * base["times"]["all"]["p99"], FLOOR)
-    assert seen["times"]["all"]["p99"] <= bound or is_sanitized(), "answers came late"
+    assert seen["times"]["all"]["p99"] <= bound or is_sanitized() or not LONG, "answers came late"
 
     assert during["connections"]["open"] <= during["connections"]["max"]
     # A burst of each kind, and four a second.
@@ -124,8 +125,8 @@ def test_who_behaves_is_answered_whatever_others_do(town, name):
     if NOBODY != os.geteuid():
         # Of one who has hung up the kernel does not know any more who it was.
         assert set(culprits(daemon)) <= {NOBODY, None}, "somebody else was blamed"
-        if name == "idle":
-            assert n_closed(daemon, NOBODY) > 100
+        if name in ("idle", "deaf"):
+            assert n_closed(daemon, NOBODY) - n_before > 100
         if name == "watch":
             assert culprits(daemon)[NOBODY]["turned_away"] > 100
 
@@ -142,8 +143,7 @@ def test_a_flood_closes_nothing_of_others_and_is_named(town):
         n_log = len(daemon.log())
         before = n_closed(daemon, NOBODY)
         # Loopback has sixteen million addresses; they are one user's.
-        sources = [word for i in range(2, 10) for word in ("--source", f"127.0.0.{i}")]
-        with attack("idle", daemon, *sources):
+        with attack("idle", daemon, "--source", "127.8.0.0/16"):
             wait_for(lambda: n_closed(daemon, NOBODY) >= before + 300, "a flood")
             assert not any(is_closed(sock) for sock in silent)
             with daemon.client.register("newcomer", 1):
@@ -178,6 +178,9 @@ def remote():
     with Namespace() as near, Namespace() as far:
         join(near, far, "10.99.0.1/24", "10.99.0.2/24", "fd99::1/48", "fd99::2/48")
         far.run("sh", "-c", "ip addr add 10.99.0.3/24 dev ve0; for i in 1 2 3 4 5 6 7 8; do ip addr add fd99:0:0:7::$i/48 dev ve0 nodad; done; ip addr add fd99:0:0:8::1/48 dev ve0 nodad")
+        # All of these networks are its own, each address of them.
+        far.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/ip_nonlocal_bind; ip route add local 10.98.0.0/16 dev lo; ip route add local fd98::/16 dev lo")
+        near.run("sh", "-c", "ip route add 10.98.0.0/16 via 10.99.0.2; ip route add fd98::/16 via fd99::2")
         yield near, far
 
 
@@ -203,6 +206,49 @@ def test_of_other_machines_an_address_counts_and_of_ipv6_a_network(remote, host,
             assert not any(is_closed(sock) for sock in silent)
         assert set(culprits(daemon)) == {culprit}
         assert f"closed 1 of {culprit} to make room" in daemon.log()
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("host", "network", "other"),
+    [
+        ("10.99.0.1", "10.98.1.0/25", "10.99.0.3"),  # some eight for each
+        ("fd99::1", "fd98:2::/48", "fd99:0:0:8::1"),  # one for each: no share is smaller
+        *([("10.99.0.1", "10.98.0.0/16", "10.99.0.3"), ("fd99::1", "fd98:1::/57", "fd99:0:0:8::1")] if LONG else []),
+    ],
+)
+def test_from_however_many_addresses_others_are_answered(remote, host, network, other):
+    near, far = remote
+    with Daemon(host=host, wrapper=[*descriptor_limit(1024), *near.prefix]) as daemon:
+        daemon.client.network = near
+        quiet = EpmdClient(daemon.port, host, network=far, source=(other, 0))
+        with closing_all([quiet.connect() for _ in range(5)]) as silent, daemon.client.register("here", 1):
+            with attack("idle", daemon, "--own-network", "--source", network, network=far):
+                wait_for(lambda: counter(daemon, "connections.shed") > 1000, "a flood")
+                for i in range(20):
+                    assert quiet.port_please("here").port == daemon.client.port_please("here").port == 1
+                    with daemon.client.register(f"newcomer{i}", 1):
+                        pass
+            # Where each has one he with five has most.
+            assert any(is_closed(sock) for sock in silent) == network.endswith(("/16", "/48"))
+        assert len(culprits(daemon)) == 16, "as many as are remembered"
+        assert daemon.log().count("to make room for others") < 100
+
+
+@needs_root
+def test_two_who_attack_together_leave_room_for_a_third(town):
+    """One of them is whose the nodes are, and goes to the control socket, too."""
+    daemon, _ = town
+    third = 4711
+    os.chmod(daemon.directory, 0o711)
+    os.chmod(daemon.control, 0o666)
+    with attack("idle", daemon), attack("idle", daemon, "--control", daemon.control, uid=0):
+        before = {uid: n_closed(daemon, uid) for uid in (0, NOBODY)}
+        seen = witness(daemon, uid=third)
+        assert seen["wrong"] == []
+        wait_for(lambda: all(n_closed(daemon, uid) > before[uid] for uid in before), "room that both make")
+        assert third not in culprits(daemon)
+    assert len(daemon.client.names()) >= 301, "a node was lost"
 
 
 # --- those that stay -----------------------------------------------------------------------------------------
