@@ -443,40 +443,6 @@ START_TEST(test_a_long_answer_that_the_socket_does_not_take_at_once_is_copied_an
 }
 END_TEST
 
-START_TEST(test_readers_of_one_blob_can_be_shed_and_it_is_let_go_at_once) {
-        Bench *bench = bench_new(NULL);
-        Blob *old = numbered_blob(10 * 1000 * 1000);
-        int slow_fd[3], other_fd, idle_fd = idle_client(bench);
-        Heard heard = { 0 };
-
-        bench->blob = old;
-        for (int i = 0; i < 3; i++) {
-                slow_fd[i] = client(bench);
-                say_request(slow_fd[i], "b", 1);
-                turn(bench->event);
-        }
-        bench->blob = numbered_blob(10 * 1000 * 1000);
-        other_fd = client(bench);
-        say_request(other_fd, "b", 1);
-        turn(bench->event);
-        ck_assert_uint_eq(old->n_refs, 4);
-        conns_shed_readers_of(bench->conns, old);
-        ck_assert_uint_eq(old->n_refs, 1);
-        ck_assert_uint_eq(bench->counters.n_shed, 3);
-        ck_assert_uint_eq(conns_n(bench->conns), 2);
-        for (int i = 0; i < 3; i++)
-                close(slow_fd[i]);
-        ck_assert(RUN_UNTIL(bench->event, hear(other_fd, &heard), LONG_USEC));
-        assert_numbered(&heard, 0, 10 * 1000 * 1000);
-        heard_done(&heard);
-        expect_silence(bench->event, idle_fd);
-        close(other_fd);
-        close(idle_fd);
-        blob_unref(old);
-        bench_free(bench);
-}
-END_TEST
-
 /* --- time --------------------------------------------------------------------------------------------- */
 
 #define SHORT_USEC (300 * USEC_PER_MSEC)
@@ -1191,7 +1157,6 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_slow_reader_gets_all_of_it_and_delays_nobody);
         tcase_add_test(tcase, test_a_reader_that_goes_away_lets_go_of_the_blob);
         tcase_add_test(tcase, test_a_long_answer_that_the_socket_does_not_take_at_once_is_copied_and_arrives);
-        tcase_add_test(tcase, test_readers_of_one_blob_can_be_shed_and_it_is_let_go_at_once);
         suite_add_tcase(suite, tcase);
 
         tcase = tcase_create("time");

@@ -5,12 +5,14 @@
 
 /* A server whose clients are users by letters. A request says what becomes of the connection: (h)eld, a (q)uestion, of
  * which there may be 4, a (s)tream, (r)egistered, (R)egistered also without room, (e)nded with an answer, (d)one so after
- * a while. */
+ * a while, (l)ong: what he is answered, (L)ong: what all are who ask so. */
 typedef struct Bench {
         sd_event *event;
         Conns *conns;
         Counters counters;
         Node *node;
+        Listings *listings;
+        Blob *shared; /* no reference: its readers have it */
         char letter_of[4096]; /* by the server's descriptor */
         unsigned n_asked;     /* how often it had to be known whose one is */
         char offences[4096];  /* the letters of those who had too many: capital ones were shed */
@@ -26,6 +28,21 @@ static void on_left(void *userdata, Conn *conn) {
 static void on_idle(void *userdata, Conn *conn) {
         (void)userdata;
         (void)conn;
+}
+
+/* More than a socket takes. */
+#define LONG_BYTES (LISTING_BYTES_MAX / 10)
+
+static Blob *long_answer(Bench *bench, bool is_shared) {
+        Blob *blob = is_shared && bench->shared ? blob_ref(bench->shared) : blob_new(NULL, LONG_BYTES);
+
+        ck_assert_ptr_nonnull(blob);
+        memset(blob->data, 0, blob->n_data);
+        if (!is_shared || !bench->shared)
+                listings_keep(bench->listings, blob);
+        if (is_shared && !bench->shared)
+                bench->shared = blob;
+        return blob;
 }
 
 static void on_request(void *userdata, Conn *conn, const uint8_t *body, size_t n_body) {
@@ -53,6 +70,11 @@ static void on_request(void *userdata, Conn *conn, const uint8_t *body, size_t n
         case 'e':
                 bench->result = 0;
                 conn_answer(conn, "e", 1);
+                return;
+        case 'l':
+        case 'L':
+                bench->result = 0;
+                conn_answer_listing(conn, bench->listings, NULL, 0, long_answer(bench, body[0] == 'L'));
                 return;
         case 'd':
                 for (uint64_t began = test_now(); test_now() < began + 2 * USEC_PER_MSEC;)
@@ -100,6 +122,7 @@ static Bench *bench_new(size_t n_conns_max) {
         no_log();
         ck_assert_ptr_nonnull(bench);
         bench->event = make_event();
+        ck_assert_int_eq(listings_new(&bench->listings), 0);
         bench->node = node_new(&(NodeInfo){ .name = "a", .n_name = 1 });
         ck_assert_int_eq(conns_new(&bench->conns, bench->event,
                                    &(ConnOptions){ .packet_timeout_usec = 60 * USEC_PER_SEC,
@@ -119,6 +142,7 @@ static Bench *bench_new(size_t n_conns_max) {
 
 static void bench_free(Bench *bench) {
         conns_free(bench->conns);
+        listings_free(bench->listings);
         node_free(bench->node);
         sd_event_unref(bench->event);
         free(bench);
@@ -234,6 +258,35 @@ START_TEST(test_room_can_be_made_at_any_time) {
         for (int i = 0; i < 3; i++)
                 close(fds[i]);
         close(quiet);
+        bench_free(bench);
+}
+END_TEST
+
+/* --- what is read slowly ------------------------------------------------------------------------------- */
+
+/* Ten long answers are as much as there may be. The request of each, 'l' or 'L', has his letter before it. */
+static const struct {
+        const char *what, *clients, *shed;
+} readers[] = {
+        { "as much as there may be", "blalalalalalalalalal", "" },
+        { "whoever holds most goes, not whoever came first", "blalalalalalalalalalalal", "AA" },
+        { "of as much the oldest", "blblblblblalalalalalcl", "B" },
+        { "what is shared counts for each, and goes when all have gone", "aLaLblblblalalalalalclclclcl", "AAAA" },
+        { "also of others", "aLaLbLblblblblblblclclclclcl", "BBB" },
+};
+
+START_TEST(test_who_holds_most_of_what_is_read_slowly_makes_room) {
+        Bench *bench = bench_new(1000);
+        const char *clients = readers[_i].clients;
+        int fds[16], n = 0;
+
+        for (; clients[2 * n]; n++)
+                fds[n] = client(bench, clients[2 * n], (char[]){ clients[2 * n + 1], 0 });
+        ck_assert_msg(strcmp(bench->offences, readers[_i].shed) == 0, "%s: %s", readers[_i].what, bench->offences);
+        ck_assert_uint_eq(conns_n(bench->conns), (size_t)n - strlen(readers[_i].shed));
+        ck_assert(!listings_are_too_many(bench->listings));
+        for (int i = 0; i < n; i++)
+                close(fds[i]);
         bench_free(bench);
 }
 END_TEST
@@ -478,6 +531,7 @@ Suite *suite(void) {
         tcase_add_test(room, test_whose_one_is_is_not_asked_before_places_are_scarce);
         tcase_add_test(room, test_room_can_be_made_at_any_time);
         suite_add_tcase(suite, room);
+        tcase_add_loop_test(room, test_who_holds_most_of_what_is_read_slowly_makes_room, 0, ELEMENTS(readers));
         tcase_add_loop_test(more, test_whoever_takes_what_he_can_leaves_some_for_others, 0, ELEMENTS(greed));
         tcase_add_test(more, test_who_finds_no_place_and_has_none_is_not_blamed);
         tcase_add_test(more, test_kinds_of_waiting_have_a_bound_together);

@@ -174,6 +174,35 @@ START_TEST(test_kinds_are_counted_apart_and_only_passing_ones_make_room) {
 }
 END_TEST
 
+/* --- what is kept for them ------------------------------------------------------------------------------ */
+
+START_TEST(test_bytes_are_counted_for_whoever_has_the_place_as_long_as_he_has_it) {
+        Party a = party_of_user('a'), b = party_of_user('b');
+        Place places[4] = { { 0 } };
+        Shares *shares;
+
+        ck_assert_int_eq(shares_new(&shares, 1), 0);
+        for (size_t i = 0; i < ELEMENTS(places); i++) {
+                shares_take_unnamed(shares, places + i);
+                shares_weigh(places + i, 10);
+                ck_assert_uint_eq(shares_n_bytes_of_party(places + i), 10);
+        }
+        for (size_t i = 0; i < ELEMENTS(places); i++)
+                shares_name_oldest(shares, i < 3 ? &a : &b);
+        ck_assert_uint_eq(shares_n_bytes_of_party(places + 0), 30);
+        ck_assert_uint_eq(shares_n_bytes_of_party(places + 3), 10);
+        shares_weigh(places + 1, 4);
+        ck_assert_uint_eq(shares_n_bytes_of_party(places + 0), 24);
+        shares_leave(shares, places + 0);
+        ck_assert_uint_eq(shares_n_bytes_of_party(places + 1), 14);
+        shares_take(shares, places + 0, PLACE_STREAM, &a);
+        ck_assert_uint_eq(shares_n_bytes_of_party(places + 0), 14);
+        for (size_t i = 0; i < ELEMENTS(places); i++)
+                shares_leave(shares, places + i);
+        shares_free(shares);
+}
+END_TEST
+
 /* --- against a model ---------------------------------------------------------------------------------- */
 
 enum { N_PLACES = 400, N_PARTIES = 90, N_STEPS = 40000 };
@@ -277,6 +306,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_places_are_scarce_from_half_on);
         tcase_add_test(tcase, test_below_half_everybody_may);
         tcase_add_test(tcase, test_kinds_are_counted_apart_and_only_passing_ones_make_room);
+        tcase_add_test(tcase, test_bytes_are_counted_for_whoever_has_the_place_as_long_as_he_has_it);
         tcase_add_loop_test(tcase, test_whatever_comes_and_goes_the_one_who_has_most_is_found, 0, 3);
         suite_add_tcase(suite, tcase);
         return suite;

@@ -22,6 +22,7 @@ struct Account {
         Account *next; /* in the bucket */
         Place *oldest, *newest; /* passing ones */
         size_t n_places[_PLACE_N];
+        size_t n_bytes;  /* of all of them */
         size_t position; /* in the heap, while it has passing places */
 };
 
@@ -206,6 +207,7 @@ static void unlink_place(Place **oldest, Place **newest, Place *place) {
 static void add_to_account(Shares *shares, Account *account, Place *place) {
         place->account = account;
         account->n_places[place->kind]++;
+        account->n_bytes += place->n_bytes;
         if (place->kind != PLACE_PASSING)
                 return;
         append(&account->oldest, &account->newest, place);
@@ -225,6 +227,7 @@ static void remove_from_account(Shares *shares, Place *place) {
                 unlink_place(&account->oldest, &account->newest, place);
         }
         account->n_places[place->kind]--;
+        account->n_bytes -= place->n_bytes;
         if (place->kind == PLACE_PASSING && account->n_places[PLACE_PASSING] > 0)
                 heap_sink(shares, account);
         forget_if_empty(shares, account);
@@ -267,6 +270,18 @@ void shares_leave(Shares *shares, Place *place) {
         else
                 unlink_place(&shares->oldest_unnamed, &shares->newest_unnamed, place);
         place->number = 0;
+        place->n_bytes = 0;
+}
+
+void shares_weigh(Place *place, size_t n_bytes) {
+        assert(place->number > 0);
+        if (place->account)
+                place->account->n_bytes += n_bytes - place->n_bytes;
+        place->n_bytes = n_bytes;
+}
+
+size_t shares_n_bytes_of_party(const Place *place) {
+        return place->account ? place->account->n_bytes : place->n_bytes;
 }
 
 Place *shares_find_culprit(const Shares *shares) {

@@ -27,6 +27,7 @@ typedef struct Place {
         struct Place *older, *newer; /* of the same account, or of those that have no name yet */
         Account *account;
         uint64_t number; /* in the order in which they were taken; 0: it is not taken */
+        size_t n_bytes;
         PlaceKind kind;
 } Place;
 
@@ -44,6 +45,11 @@ Place *shares_oldest_unnamed(const Shares *shares);
 void shares_take(Shares *shares, Place *place, PlaceKind kind, const Party *party);
 /* Fine with one that is not taken. */
 void shares_leave(Shares *shares, Place *place);
+
+/* What is kept in memory for one that is taken; forgotten when it is left. */
+void shares_weigh(Place *place, size_t n_bytes);
+/* The same for all places of whoever has it; for one without a name that of its own. */
+size_t shares_n_bytes_of_party(const Place *place);
 
 /* Of the party that has most passing places, the oldest of these; of several that have as many, the oldest of all.
  * NULL: none has a name. */

@@ -80,8 +80,8 @@ size_t conns_n(const Conns *conns);
 size_t conns_n_max(const Conns *conns);
 /* For those that come, and for those that are there from their next byte on. */
 void conns_set_packet_timeout(Conns *conns, uint64_t packet_timeout_usec);
-/* Closes those who still read `blob` (P6). */
-void conns_shed_readers_of(Conns *conns, const Blob *blob);
+/* Where what is read slowly takes too much memory, readers are closed of whoever holds most of it (P6). */
+void conns_shed_slow_readers(Conns *conns, Listings *listings);
 
 ConnKind conn_kind(const Conn *conn);
 /* Whose it is. Of one that is held or streams it is known; else it costs system calls. */
@@ -100,7 +100,7 @@ void conn_answer(Conn *conn, const void *data, size_t n_data);
 #define CONN_HEAD_MAX 8
 void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob);
 
-/* The same with a listing; where slow readers hold too many old ones, those of the oldest are shed (P6). */
+/* The same with a listing; where slow readers hold too many old ones, some of them are shed (P6). */
 void conn_answer_listing(Conn *conn, Listings *listings, const void *head, size_t n_head, Blob *blob);
 
 /* conn_answer() of what may be long: the rest, if the client does not take all at once, counts as a listing. */

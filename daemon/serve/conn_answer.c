@@ -86,12 +86,10 @@ void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob) {
 }
 
 void conn_answer_listing(Conn *conn, Listings *listings, const void *head, size_t n_head, Blob *blob) {
-        Conns *conns = conn->conns;
-        const Blob *excess;
-
         conn_answer_blob(conn, head, n_head, blob);
-        while ((excess = listings_find_excess(listings)))
-                conns_shed_readers_of(conns, excess);
+        if (conn->place.number != 0)
+                shares_weigh(&conn->place, blob->n_data);
+        conns_shed_slow_readers(conn->conns, listings);
 }
 
 /* Sends what the socket takes at once: the common case needs no copy. Returns the rest; NULL: there is none, or nobody to

@@ -100,14 +100,49 @@ bool conns_make_room(Conns *conns) {
         return true;
 }
 
-void conns_shed_readers_of(Conns *conns, const Blob *blob) {
+/* Of whoever holds most, the one that has been there for longest. */
+static Conn *conns_find_slow_reader(const Conns *conns, const Listings *listings) {
+        Conn *found = NULL;
+
+        for (Conn *conn = conns->passing.first; conn; conn = conn->next)
+                if (conn->place.n_bytes > 0 && listings_may_go(listings, conn->blob) &&
+                    (!found || shares_n_bytes_of_party(&conn->place) > shares_n_bytes_of_party(&found->place)))
+                        found = conn;
+        return found;
+}
+
+/* `party` NULL: it has no name. */
+static bool place_is_of(const Place *place, const Party *party) {
+        const Party *own = place_party(place);
+
+        return own && party ? party_equal(own, party) : own == party;
+}
+
+/* All of the same party that read the same: as long as one of them does it is not free. */
+static void conns_shed_readers_like(Conns *conns, const Conn *reader) {
+        const Party *named = place_party(&reader->place);
+        Party party = named ? *named : party_of_user(NODE_UID_UNKNOWN);
+        const Blob *blob = reader->blob;
+
         for (Conn *conn = conns->passing.first, *next; conn; conn = next) {
                 next = conn->next;
-                if (conn->blob != blob)
+                if (conn->blob != blob || !place_is_of(&conn->place, named ? &party : NULL))
                         continue;
                 log_event(LOG_WARNING, LOG_EVENT_SHED, &(LogFields){ .peer = conn_peer_text(conn) },
                           "Closed %s, which reads an old listing too slowly", conn_peer_text(conn));
                 conn_shed(conn);
+        }
+}
+
+void conns_shed_slow_readers(Conns *conns, Listings *listings) {
+        while (listings_are_too_many(listings)) {
+                Conn *reader;
+
+                conns_give_names(conns, NAMED_AT_ONCE);
+                reader = conns_find_slow_reader(conns, listings);
+                if (!reader)
+                        return;
+                conns_shed_readers_like(conns, reader);
         }
 }
 

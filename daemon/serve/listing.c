@@ -158,15 +158,18 @@ static bool listings_is_current(const Listings *listings, const Blob *blob) {
         return false;
 }
 
-const Blob *listings_find_excess(Listings *listings) {
-        const Blob *oldest = NULL;
+bool listings_may_go(const Listings *listings, const Blob *blob) {
+        return blob != listings->newest && !listings_is_current(listings, blob);
+}
+
+bool listings_are_too_many(Listings *listings) {
         size_t n_bytes = 0;
+        bool may_go = false;
 
         listings_collect(listings);
         for (const Blob *blob = listings->newest; blob; blob = blob->older) {
                 n_bytes += blob->n_data;
-                if (blob != listings->newest && !listings_is_current(listings, blob))
-                        oldest = blob;
+                may_go = may_go || listings_may_go(listings, blob);
         }
-        return n_bytes > LISTING_BYTES_MAX ? oldest : NULL;
+        return may_go && n_bytes > LISTING_BYTES_MAX;
 }

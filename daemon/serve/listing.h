@@ -2,6 +2,7 @@
 /* Listings (NAMES, DUMP, the control protocol's): encoded once for a revision of the registry, shared by all who read them. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -48,6 +49,7 @@ Blob *listings_get(Listings *listings, const Registry *registry, ListingKind kin
 void listings_keep(Listings *listings, Blob *blob);
 /* What was encoded is out of date though the revision is the same: the rules on names have changed. */
 void listings_forget(Listings *listings);
-/* The oldest text that only slow readers hold, where all of them take more than LISTING_BYTES_MAX; else NULL. The newest
- * may be as long as it is. Not a reference. */
-const Blob *listings_find_excess(Listings *listings);
+/* True if those that are read slowly take more than LISTING_BYTES_MAX, and some of them might go. */
+bool listings_are_too_many(Listings *listings);
+/* False of those that are current, and of the newest, which may be as long as it is. */
+bool listings_may_go(const Listings *listings, const Blob *blob);
