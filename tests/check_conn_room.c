@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "loop_test.h"
-#include "serve/conn.h"
+#include "serve/conn_private.h"
 
 /* A server whose clients are users by letters. A request says what becomes of the connection: (h)eld, a (q)uestion, of
  * which there may be 4, a (s)tream, (r)egistered, (R)egistered also without room, (e)nded with an answer, (d)one so after
@@ -17,6 +17,7 @@ typedef struct Bench {
         unsigned n_asked;     /* how often it had to be known whose one is */
         char offences[4096];  /* the letters of those who had too many: capital ones were shed */
         char served[256];     /* the letters of those whose dear requests were, in order */
+        bool is_quick; /* what takes its time is said to, but does not */
         int result;
 } Bench;
 
@@ -77,8 +78,9 @@ static void on_request(void *userdata, Conn *conn, const uint8_t *body, size_t n
                 conn_answer_listing(conn, bench->listings, NULL, 0, long_answer(bench, body[0] == 'L'));
                 return;
         case 'd':
-                for (uint64_t began = test_now(); test_now() < began + 2 * USEC_PER_MSEC;)
+                for (uint64_t began = test_now(); !bench->is_quick && test_now() < began + 2 * USEC_PER_MSEC;)
                         ;
+                bench->conns->spent_usec += bench->is_quick ? 2 * USEC_PER_MSEC : 0;
                 bench->served[strlen(bench->served)] = bench->letter_of[conn_fd(conn)];
                 bench->result = 0;
                 conn_answer(conn, "d", 1);
@@ -523,9 +525,104 @@ START_TEST(test_who_waits_at_the_end_is_closed) {
 }
 END_TEST
 
+/* --- whatever happens ---------------------------------------------------------------------------------- */
+
+enum { N_CLIENTS = 48, N_STEPS = 1500 };
+
+static void count_places(const ConnList *list, size_t n_places[static _PLACE_N], size_t *n_turns) {
+        for (const Conn *conn = list->first; conn; conn = conn->next) {
+                n_places[conn->place.kind] += conn->place.number != 0;
+                *n_turns += conn->turn.queue != NULL;
+        }
+}
+
+/* Who stays has one place of his kind, who is registered none, and who passes one at most. */
+static void check_places(const Conns *conns) {
+        size_t n_places[_PLACE_N] = { 0 }, n_turns = 0, n_passing;
+
+        count_places(&conns->passing, n_places, &n_turns);
+        n_passing = n_places[PLACE_PASSING];
+        ck_assert_uint_eq(n_turns, conns->turns.n_waiting);
+        count_places(&conns->held, n_places, &n_turns);
+        ck_assert_uint_eq(n_places[PLACE_HELD] + n_places[PLACE_ASKING], conns->held.n_conns);
+        count_places(&conns->streaming, n_places, &n_turns);
+        ck_assert_uint_eq(n_places[PLACE_STREAM], conns->streaming.n_conns);
+        count_places(&conns->registered, n_places, &n_turns);
+        count_places(&conns->finished, n_places, &n_turns);
+        ck_assert_uint_eq(n_places[PLACE_PASSING], n_passing);
+        ck_assert_uint_eq(n_turns, conns->turns.n_waiting);
+        for (PlaceKind kind = 0; kind < _PLACE_N; kind++)
+                ck_assert_uint_eq(n_places[kind], shares_n_taken(conns->shares, kind));
+}
+
+/* Whoever holds the first of those that are held lets go of it. */
+static void let_go(Bench *bench, int how) {
+        Conn *conn = bench->conns->held.first;
+
+        if (!conn)
+                return;
+        if (how == 0)
+                conn_answer(conn, "yes", 3);
+        else if (how == 1)
+                conn_finish(conn);
+        else if (how == 2)
+                (void)conn_stream_begin(conn, &(ConnStream){ .on_idle = on_idle, .on_left = on_left });
+        else if (conn_register(conn, bench->node, "ok", 2) == 0)
+                conn_release_answer(conn);
+}
+
+static int random_client(Bench *bench) {
+        static const char *const requests[] = { "h", "h", "q", "s", "r", "e", "l", "L", "d", "d", "d", NULL };
+        const char *request = requests[(size_t)rand() % ELEMENTS(requests)];
+        char letter = (char)('a' + rand() % (rand() % 2 ? 2 : 20));
+
+        bench->shared = NULL;
+        memset(bench->served, 0, sizeof bench->served);
+        memset(bench->offences, 0, sizeof bench->offences);
+        if (request && rand() % 2)
+                return quick_client(bench, letter, request);
+        return client(bench, letter, request);
+}
+
+START_TEST(test_whatever_happens_every_place_is_left_once) {
+        Bench *bench = bench_new(32);
+        int fds[N_CLIENTS];
+
+        srand((unsigned)_i + 1);
+        bench->is_quick = true;
+        memset(fds, -1, sizeof fds);
+        for (int step = 0; step < N_STEPS; step++) {
+                int *fd = fds + rand() % N_CLIENTS, what = rand() % 16;
+
+                if (what == 0)
+                        conns_make_room(bench->conns);
+                else if (what < 3)
+                        let_go(bench, rand() % 4);
+                else if (what == 3)
+                        (void)sd_event_run(bench->event, 0);
+                else if (what == 4 && *fd >= 0)
+                        (void)!send(*fd, "x", 1, MSG_NOSIGNAL); /* the end of all but those that read */
+                else if (*fd >= 0) {
+                        close(*fd);
+                        *fd = -1;
+                } else
+                        *fd = random_client(bench);
+                check_places(bench->conns);
+        }
+        for (int i = 0; i < N_CLIENTS; i++)
+                if (fds[i] >= 0)
+                        close(fds[i]);
+        if (_i % 2)
+                turn(bench->event);
+        check_places(bench->conns);
+        bench_free(bench);
+}
+END_TEST
+
 Suite *suite(void) {
         Suite *suite = suite_create("conn_room");
-        TCase *room = tcase_create("room"), *more = tcase_create("more"), *turns = tcase_create("turns");
+        TCase *room = tcase_create("room"), *more = tcase_create("more"), *turns = tcase_create("turns"),
+              *whatever = tcase_create("whatever");
 
         tcase_add_test(room, test_whoever_floods_is_closed_and_nobody_else);
         tcase_add_test(room, test_whose_one_is_is_not_asked_before_places_are_scarce);
@@ -544,5 +641,7 @@ Suite *suite(void) {
         tcase_add_test(turns, test_nothing_is_done_for_who_has_reset_his_connection);
         tcase_add_test(turns, test_who_waits_at_the_end_is_closed);
         suite_add_tcase(suite, turns);
+        tcase_add_loop_test(whatever, test_whatever_happens_every_place_is_left_once, 0, 6);
+        suite_add_tcase(suite, whatever);
         return suite;
 }

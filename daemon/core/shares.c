@@ -336,6 +336,8 @@ Shares *shares_free(Shares *shares) {
         if (!shares)
                 return NULL;
         assert(!shares->oldest_unnamed && shares->n_heap == 0 && shares->n_accounts <= 1);
+        for (PlaceKind kind = 0; kind < _PLACE_N; kind++)
+                assert(shares->n_taken[kind] == 0 && shares->unknown.n_places[kind] == 0);
         free(shares->heap);
         free(shares->buckets);
         free(shares);

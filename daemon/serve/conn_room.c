@@ -187,7 +187,7 @@ static void conn_turn_away(Conn *conn, const Party *party) {
                 conn_report(conn, party, CULPRIT_BUSY);
         else
                 log_event(LOG_WARNING, LOG_EVENT_SHED, &(LogFields){ .peer = conn_peer_text(conn) },
-                          "Too many connections that wait, watch or are registered: turned away %s, which has none of them",
+                          "Too many connections that wait, watch or are registered: turned away %s, that has none",
                           conn_peer_text(conn));
 }
 
