@@ -12,6 +12,7 @@ import os
 import pwd
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,7 @@ def describe(name, base, seen):
 def test_who_behaves_is_answered_whatever_others_do(town, name):
     daemon, base = town
     n_log, cpu, n_before = len(daemon.log()), cpu_seconds(daemon.pid), n_closed(daemon, NOBODY)
+    began = time.monotonic()
     with attack(name, daemon) as finish:
         seen = witness(daemon)
         during = status(daemon)
@@ -118,7 +120,7 @@ def test_who_behaves_is_answered_whatever_others_do(town, name):
 
     assert during["connections"]["open"] <= during["connections"]["max"]
     # A burst of each kind, and four a second.
-    assert daemon.log().count("\n", n_log) < 400 + 40 * SECONDS, "the log is flooded"
+    assert daemon.log().count("\n", n_log) < 400 + 40 * (time.monotonic() - began), "the log is flooded"
     assert daemon.is_running()
     wait_for(lambda: status(daemon)["connections"]["open"] <= 302, "end of the attacker's connections")
     assert len(daemon.client.names()) >= 301, "a node was lost"
@@ -222,14 +224,14 @@ def test_from_however_many_addresses_others_are_answered(remote, host, network, 
     with Daemon(host=host, wrapper=[*descriptor_limit(1024), *near.prefix]) as daemon:
         daemon.client.network = near
         quiet = EpmdClient(daemon.port, host, network=far, source=(other, 0))
-        with closing_all([quiet.connect() for _ in range(5)]) as silent, daemon.client.register("here", 1):
+        with closing_all([quiet.connect() for _ in range(3)]) as silent, daemon.client.register("here", 1):
             with attack("idle", daemon, "--own-network", "--source", network, network=far):
                 wait_for(lambda: counter(daemon, "connections.shed") > 1000, "a flood")
                 for i in range(20):
                     assert quiet.port_please("here").port == daemon.client.port_please("here").port == 1
                     with daemon.client.register(f"newcomer{i}", 1):
                         pass
-            # Where each has one he with five has most.
+            # Where each has one he with three has most.
             assert any(is_closed(sock) for sock in silent) == network.endswith(("/16", "/48"))
         assert len(culprits(daemon)) == 16, "as many as are remembered"
         assert daemon.log().count("to make room for others") < 100
