@@ -102,8 +102,9 @@ def slow_network():
 # --- nobody delays anybody ------------------------------------------------------------------------
 
 
-def assert_others_are_served(client, n=100, within=1.0):
-    """Lookups, listings and registrations by others are answered, each at once."""
+def assert_others_are_served(client, n=100, within=10.0):
+    """Lookups, listings and registrations by others are answered: whoever waited for one of those who do nothing would wait for a
+    minute."""
     for i in range(n):
         began = time.monotonic()
         assert client.port_please("unknown") is None
@@ -259,7 +260,7 @@ class Test15000Names:
             assert n_readers * n_text > 2 * 64 * MB
             if not is_sanitized():
                 assert resident_bytes(daemon.pid) - before < 64 * MB + 20 * n_text
-            assert_others_are_served(daemon.client, 5, within=5.0)
+            assert_others_are_served(daemon.client, 5)
             assert counter(daemon, "connections.shed") > 0
             answer = receive_all(readers[-1])
             assert answer[4:].startswith(f"name churn{n_readers - 1} at port {n_readers - 1}\n".encode())
@@ -273,12 +274,12 @@ def test_many_connections_that_end_at_once_delay_nobody():
         daemon.client.timeout = 60
         for sock in register_many(daemon.client, {f"n{i}": i for i in range(15000)}):
             sock.close()
-        assert_others_are_served(daemon.client, 20, within=3.0)
+        assert_others_are_served(daemon.client, 20)
         wait_for(lambda: daemon.client.names() == [], "end of all", timeout=15)
         with closing_all(idle_connections(daemon.client, 15000)) as idle:
             for sock in idle:
                 sock.sendall(b"\0")
-            assert_others_are_served(daemon.client, 20, within=3.0)
+            assert_others_are_served(daemon.client, 20)
         assert daemon.stop() == 0
 
 
