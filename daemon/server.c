@@ -617,7 +617,8 @@ static int server_build_mapper(Server *server) {
         const Config *config = server->config;
         int r = registrar_new(&server->registrar, server->event,
                               &(RegistrarParts){ server->ledger, server->vigil, server->unit_states,
-                                                 server->refusals, server->store, &server->counters, server->pins },
+                                                 server->refusals, server->store, &server->counters, server->pins,
+                                                 server->registry },
                               &config->settings.hold_usec);
 
         if (r >= 0)

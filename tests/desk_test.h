@@ -250,7 +250,8 @@ static inline void desk_open_service(Desk *desk) {
         ck_assert_int_eq(listings_new(&desk->listings), 0);
         ck_assert_int_eq(registrar_new(&desk->registrar, desk->event,
                                        &(RegistrarParts){ desk->ledger, desk->vigil, desk->unit_states,
-                                                          desk->refusals, desk->store, &desk->counters, desk->pins },
+                                                          desk->refusals, desk->store, &desk->counters, desk->pins,
+                                                          desk->registry },
                                        &desk->options.hold_usec),
                          0);
         ck_assert_int_eq(mapper_new(&desk->mapper,

@@ -202,9 +202,17 @@ static bool registrar_holds(Registrar *registrar, Conn *conn, const Event *event
         return true;
 }
 
-/* The registry has its own bounds; but what is held and what streams takes room, too (P6). */
+/* The registry has its own bounds; but what is held and what streams takes room, too (P6). Where a node of that name is in
+ * the way it is for the registry to say whether the newcomer takes its place: that needs no other (P4). */
+static bool registrar_has_room(Registrar *registrar, Conn *conn, const Event *event) {
+        Address scope = registry_scope_of(&event->listener);
+
+        return conn_may_stay(conn) || registry_find_conflict(registrar->parts.registry, event->info.name,
+                                                             event->info.n_name, &scope, NULL);
+}
+
 static int registrar_decide(Registrar *registrar, Conn *conn, const Event *event, Reply *ret) {
-        if (conn_may_stay(conn))
+        if (registrar_has_room(registrar, conn, event))
                 return ledger_carry(registrar->parts.ledger, event, ret);
         *ret = (Reply){ .refusal = REFUSAL_NODES_LIMIT };
         return 0;

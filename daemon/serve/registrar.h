@@ -25,6 +25,7 @@ typedef struct RegistrarParts {
         Store *store;
         Counters *counters;
         const Pins *pins; /* NULL: there are none */
+        const Registry *registry;
 } RegistrarParts;
 
 typedef struct Registrar Registrar;

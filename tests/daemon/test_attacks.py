@@ -267,9 +267,28 @@ def test_however_many_nodes_there_are_lookups_have_room():
         for i in range(100):
             assert daemon.client.port_please(f"n{i}").port == i
         assert len(daemon.client.names()) == len(nodes)
-        assert status(daemon)["counters"]["refused.nodes-limit"] == 1
+        assert counter(daemon, "refused.nodes-limit") == 1
+        with pytest.raises(Refused):
+            daemon.client.register("n0", 0)
+        assert counter(daemon, "refused.nodes-limit") == 1, "he was told that the name is taken"
         nodes.pop().close()
         wait_for(lambda: _registers(daemon.client), "registration in the room that has become free")
+
+
+def test_who_comes_back_has_room_whoever_came_meanwhile():
+    """The connections of these nodes are lost, and as many newcomers take them as they can get: not their places."""
+    with Daemon("--max-nodes-per-uid", "10000", wrapper=descriptor_limit(128)) as daemon, closing_all() as nodes:
+        most = status(daemon)["connections"]["max"]
+        with closing_all([daemon.client.register(f"n{i}", i) for i in range(most * 15 // 16 - 1)]) as lost:
+            daemon.kill9()
+            daemon.start()
+            with contextlib.suppress(Refused):
+                for i in range(most):
+                    nodes.append(daemon.client.register(f"newcomer{i}", i))
+            assert nodes
+            nodes += [daemon.client.register(f"n{i}", i) for i in range(len(lost))]
+        assert daemon.client.port_please("n7").port == 7
+        assert len(daemon.client.names()) == len(nodes)
 
 
 def _registers(client):
