@@ -270,7 +270,8 @@ class Test15000Names:
 def test_many_connections_that_end_at_once_delay_nobody():
     if allow_descriptors() < 17000:
         pytest.skip("RLIMIT_NOFILE does not allow 17,000 descriptors")
-    with Daemon("--max-nodes-per-uid", "16000", "--log-level", "warning") as daemon:
+    # To begin with so many may take a minute.
+    with Daemon("--max-nodes-per-uid", "16000", "--packet-timeout", "600", "--log-level", "warning") as daemon:
         daemon.client.timeout = 60
         for sock in register_many(daemon.client, {f"n{i}": i for i in range(15000)}):
             sock.close()
