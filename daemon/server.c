@@ -18,9 +18,9 @@
 #include <time.h>
 
 #include "core/creation.h"
-#include "core/wire.h"
 #include "herald.h"
 #include "log.h"
+#include "loop.h"
 #include "config/reload.h"
 #include "serve/acceptor.h"
 #include "serve/blame.h"
@@ -52,8 +52,6 @@
 #define LOAD_PATIENCE_USEC (3 * USEC_PER_SEC)
 /* How long the end waits for a disk that does not let us write. */
 #define STOP_PATIENCE_USEC (3 * USEC_PER_SEC)
-/* Changes wait so many dispatches at most until the writer is woken. */
-#define GATHER_MAX 8
 
 struct Server {
         Config *config;
@@ -424,12 +422,6 @@ static void server_on_end(void *userdata, Conn *conn) {
         mapper_on_end(server->mapper, conn);
 }
 
-/* A lookup is answered from memory at once; all else may look at every node, or ask the kernel, or write. */
-static bool server_is_dear(void *userdata, const Conn *conn, const uint8_t *body, size_t n_body) {
-        (void)userdata;
-        return conn_kind(conn) == CONN_CONTROL || n_body == 0 || body[0] != WIRE_PORT2;
-}
-
 static Party server_find_party(void *userdata, Conn *conn) {
         Server *server = userdata;
 
@@ -596,7 +588,7 @@ static int server_build_service(Server *server, size_t n_conns_max) {
                       &(ConnHandler){
                               .on_request = server_on_request,
                               .on_end = server_on_end,
-                              .is_dear = server_is_dear,
+                              .is_dear = mapper_is_dear,
                               .find_party = server_find_party,
                               .on_offence = server_on_offence,
                               .userdata = server,
@@ -819,27 +811,6 @@ static void server_announce(Server *server) {
         server_tell_ready_fd(server);
 }
 
-/* What comes together shares a transaction: the writer is woken when nothing is left that is ready, or after so many
- * dispatches. (sd-event has no end of a turn: it dispatches one source, and asks again.) */
-static int server_loop(Server *server) {
-        unsigned n_dispatched = 0;
-        int r, code = 0;
-
-        while (sd_event_get_state(server->event) != SD_EVENT_FINISHED) {
-                r = sd_event_run(server->event, store_has_gathered(server->store) ? 0 : UINT64_MAX);
-                if (r < 0)
-                        return r;
-                if (!store_has_gathered(server->store))
-                        n_dispatched = 0;
-                else if (r == 0 || ++n_dispatched == GATHER_MAX) {
-                        n_dispatched = 0;
-                        store_let_go(server->store);
-                }
-        }
-        r = sd_event_get_exit_code(server->event, &code);
-        return r < 0 ? r : code;
-}
-
 int server_run(Server *server) {
         int r = server_open_doors(server);
 
@@ -848,7 +819,7 @@ int server_run(Server *server) {
                 return r;
         }
         server_announce(server);
-        r = server_loop(server);
+        r = loop_run(server->event, server->store);
         herald_stopping(server->herald);
         if (r < 0)
                 log_error("The event loop has failed: %s", strerror(-r));

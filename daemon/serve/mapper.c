@@ -242,6 +242,12 @@ void mapper_on_request(Mapper *mapper, Conn *conn, const uint8_t *body, size_t n
         conn_finish(conn);
 }
 
+/* A lookup is answered from memory at once; all else may look at every node, or ask the kernel, or write. */
+bool mapper_is_dear(void *userdata, const Conn *conn, const uint8_t *body, size_t n_body) {
+        (void)userdata;
+        return conn_kind(conn) == CONN_CONTROL || n_body == 0 || body[0] != WIRE_PORT2;
+}
+
 void mapper_on_end(Mapper *mapper, Conn *conn) {
         log_debug("** %s has closed its connection", conn_peer_text(conn));
         vigil_on_connection_ended(mapper->parts.vigil, conn_node(conn));

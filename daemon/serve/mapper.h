@@ -43,5 +43,7 @@ DEFINE_CLEANUP(Mapper *, mapper_free)
 
 /* A request's body that came on a TCP connection; answers or closes `conn`. */
 void mapper_on_request(Mapper *mapper, Conn *conn, const uint8_t *body, size_t n_body);
+/* ConnHandler.is_dear() for both protocols. */
+bool mapper_is_dear(void *userdata, const Conn *conn, const uint8_t *body, size_t n_body);
 /* The connection of a registered node has ended. */
 void mapper_on_end(Mapper *mapper, Conn *conn);
