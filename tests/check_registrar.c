@@ -45,6 +45,27 @@ START_TEST(test_a_newcomer_is_refused_while_the_holder_is_there) {
 }
 END_TEST
 
+/* Whoever waits in the listen queue may have gone by the time that he is read. */
+START_TEST(test_who_has_broken_off_is_not_registered) {
+        Desk *desk = make_desk(HOLD_USEC);
+        int fds[3];
+
+        for (int i = 0; i < 3; i++) {
+                fds[i] = desk_connect(desk);
+                say_alive2(fds[i], (const char *[]){ "a", "b", "c" }[i], 1, 6);
+        }
+        reset(fds[0]);
+        ck_assert_int_eq(shutdown(fds[1], SHUT_WR), 0); /* he can hear of it */
+        ck_assert_int_eq(result_of(desk, fds[1]), 0);
+        ck_assert_int_eq(result_of(desk, fds[2]), 0);
+        ck_assert_uint_eq(desk->counters.n_alive2, 3);
+        ck_assert_uint_eq(desk->counters.n_registered, 2);
+        close(fds[1]);
+        close(fds[2]);
+        desk_free(desk);
+}
+END_TEST
+
 START_TEST(test_a_draining_holder_is_not_waited_for) {
         Desk *desk = make_desk(HOLD_USEC);
         int fd = registered(desk, "a", 1), other_fd;
@@ -602,6 +623,7 @@ Suite *suite(void) {
         tcase_set_timeout(tcase, 60);
         tcase_add_unchecked_fixture(tcase, make_test_root, remove_test_root);
         tcase_add_test(tcase, test_a_newcomer_is_refused_while_the_holder_is_there);
+        tcase_add_test(tcase, test_who_has_broken_off_is_not_registered);
         tcase_add_test(tcase, test_a_draining_holder_is_not_waited_for);
         tcase_add_test(tcase, test_a_name_that_is_kept_for_others_is_refused_and_that_is_remembered);
         tcase_add_test(tcase, test_a_client_that_tries_again_and_again_does_not_wear_the_disk);

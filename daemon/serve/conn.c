@@ -433,6 +433,13 @@ bool conn_has_something_to_say(const Conn *conn) {
         return !(n < 0 && (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS));
 }
 
+/* One who has only shut down his side can read. */
+bool conn_is_broken(const Conn *conn) {
+        uint8_t byte;
+
+        return recv(conn->fd, &byte, 1, MSG_PEEK) < 0 && (errno == ECONNRESET || errno == EPIPE || errno == ETIMEDOUT);
+}
+
 static void conn_read(Conn *conn) {
         Conns *conns = conn->conns;
         uint8_t *buffer = conn->in ? conn->in : conns->scratch;

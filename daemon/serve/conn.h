@@ -94,6 +94,9 @@ uint16_t conn_listener_port(const Conn *conn);
 /* "10.0.0.1:4711", "[::1]:4711", "control socket"; good until the next call. */
 const char *conn_peer_text(const Conn *conn);
 
+/* True if nobody could read an answer any more: the client has broken off. */
+bool conn_is_broken(const Conn *conn);
+
 /* Sends and closes; the last bytes and the FIN leave together. */
 void conn_answer(Conn *conn, const void *data, size_t n_data);
 /* Sends `head` (at most CONN_HEAD_MAX bytes), then `blob`, of which it takes the reference; then closes. */

@@ -18,7 +18,6 @@
 
 #include <assert.h>
 #include <stddef.h>
-#include <sys/socket.h>
 
 #include "serve/conn_private.h"
 
@@ -80,13 +79,6 @@ bool conn_serve(Conn *conn, const uint8_t *body, size_t n_body) {
         }
         conn_serve_dear(conn, body, n_body);
         return true;
-}
-
-/* True if nobody could read an answer any more. One who has only shut down his side can. */
-static bool conn_is_broken(const Conn *conn) {
-        uint8_t byte;
-
-        return recv(conn->fd, &byte, 1, MSG_PEEK) < 0 && (errno == ECONNRESET || errno == EPIPE || errno == ETIMEDOUT);
 }
 
 static void conns_serve_next(Conns *conns) {

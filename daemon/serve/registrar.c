@@ -261,8 +261,13 @@ static void registrar_serve_waiters(Registrar *registrar, const NodeInfo *info) 
         held_take_turns(registrar->held);
 }
 
+/* Who has broken off before it was his turn would not hear of it, and his end would cost as much again (P6). */
 void registrar_on_request(Registrar *registrar, Conn *conn, const NodeInfo *info) {
         registrar->parts.counters->n_alive2++;
+        if (conn_is_broken(conn)) {
+                conn_finish(conn);
+                return;
+        }
         registrar_serve_waiters(registrar, info);
         registrar_register(registrar, conn, info, NULL);
 }
