@@ -10,7 +10,7 @@
 #include "util.h"
 
 /* What connections that are ready, and dear requests, may each take of one dispatch of the loop. */
-#define CONNS_DISPATCH_USEC (1 * USEC_PER_MSEC)
+#define CONNS_DISPATCH_USEC (USEC_PER_MSEC / 4)
 
 /* Connections served in one turn of the loop, at most. */
 #define SERVE_BATCH 64

@@ -18,6 +18,9 @@
 #include "log.h"
 #include "timer.h"
 
+/* Those who wait for the disk have waited; it comes once for each transaction, so that nobody else waits for long. */
+#define WRITTEN_PRIORITY (SD_EVENT_PRIORITY_NORMAL - 1)
+
 struct Ledger {
         sd_event *event;
         Registry *registry;
@@ -311,6 +314,8 @@ int ledger_new(Ledger **ret, sd_event *event, Registry *registry, Store *store, 
         };
         r = sd_event_add_io(event, &ledger->written, store_event_fd(store), EPOLLIN, ledger_on_written,
                             ledger);
+        if (r >= 0)
+                r = sd_event_source_set_priority(ledger->written, WRITTEN_PRIORITY);
         if (r >= 0)
                 r = timer_new(&ledger->patience, event, 10 * USEC_PER_MSEC, ledger_on_impatient, ledger);
         if (r >= 0)
