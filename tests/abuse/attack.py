@@ -55,15 +55,16 @@ LONG = struct.pack(">H", 3000) + b"z" * 2999
 
 @dataclasses.dataclass
 class Attack:
-    """What each connection sends at once, and what it does then: "hold" it, read the "answer", "reset" it, "drip" the rest
-    byte by byte, or hold it "deaf", without reading. Who does not read has a tiny window, and tiny segments: the kernel of
-    who answers makes its buffer as large as some of these, so that by loopback's of 64 KiB it takes megabytes."""
+    """What each connection sends at once, and what it does then: "hold" it, read the "answer", "reset" it, "leave" at once or
+    when there is an answer, "drip" the rest byte by byte, or hold it "deaf", without reading. Who does not read has a tiny
+    window, and tiny segments: the kernel of who answers makes its buffer as large as some of these, so that by loopback's
+    of 64 KiB it takes megabytes."""
 
     what: str
     says: Callable[[], bytes] = lambda: b""
     then: str = "answer"
     width: int = 200
-    rate: int = 4000
+    rate: int = RATE_MAX
 
 
 ATTACKS = {
@@ -82,7 +83,7 @@ ATTACKS = {
     "watch": Attack("watch, as many as there can be, and read nothing", lambda: frame(HEAD + bytes([WATCH])), "deaf", 900),
     "duplicates": Attack("register one name that is held", lambda: frame(alive2(b"steady", random.randrange(1, 65536))),
                          width=64),
-    "churn": Attack("register and leave", lambda: frame(alive2(b"churn%d" % random.randrange(10**6))), "reset", 64),
+    "churn": Attack("register and leave", lambda: frame(alive2(b"churn%d" % random.randrange(10**6))), "leave", 64),
 }  # fmt: skip
 
 
@@ -150,7 +151,7 @@ class Attacker:
     def end(self, connection, how):
         self.counts[how] += 1
         del self.open[connection.sock.fileno()]
-        if self.attack.then == "reset" or how == "failed":
+        if self.attack.then in ("reset", "leave") or how == "failed":
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sock.close()
 
@@ -162,7 +163,7 @@ class Attacker:
             self.drips.append(connection)
         elif connection.rest:
             connection.rest = connection.rest[connection.sock.send(connection.rest) :]
-        if self.attack.then == "reset":
+        if self.attack.then == "reset" or (self.attack.then == "leave" and random.randrange(2)):
             self.end(connection, "closed")
         elif not connection.rest or self.attack.then == "drip":
             self.poll.modify(connection.sock, select.EPOLLRDHUP if self.deaf else select.EPOLLIN)
@@ -170,6 +171,8 @@ class Attacker:
     def read(self, connection):
         while piece := connection.sock.recv(65536):
             self.counts["answered"] += piece[:1] != b""
+            if self.attack.then == "leave":
+                break
         self.end(connection, "closed")
 
     def on_ready(self, connection, events):
@@ -198,10 +201,11 @@ class Attacker:
                 self.drips.append(connection)
 
     def run(self, seconds):
-        began = now = time.monotonic()
+        began = now = before = time.monotonic()
         ready, n_due = False, 0.0
         while now < began + seconds and not select.select([0], [], [], 0)[0]:
-            n_due = min(n_due + self.attack.rate * 0.01, 200)
+            n_due = min(n_due + self.attack.rate * (now - before), 200)
+            before = now
             while n_due >= 1 and len(self.open) < self.attack.width:
                 self.begin()
                 n_due -= 1

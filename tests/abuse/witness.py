@@ -9,6 +9,7 @@ milliseconds (n, p50, p99, most), and what went wrong, in words.
 """
 
 import argparse
+import gc
 import json
 import socket
 import time
@@ -24,6 +25,7 @@ REST = 0.002
 class Witness:
     def __init__(self, client, control):
         self.client, self.control = client, control
+        self.listener = client.listen()  # as a node has
         self.times, self.wrong, self.n = {}, [], 0
 
     def lookup(self):
@@ -34,7 +36,7 @@ class Witness:
 
     def register(self):
         self.n += 1
-        with self.client.register(f"witness{self.n}", 1):
+        with self.client.register(f"witness{self.n}", self.listener.getsockname()[1]):
             pass
 
     def names(self):
@@ -90,6 +92,7 @@ def main():
     parser.add_argument("--remote", action="store_true", help="it may look up only")
     args = parser.parse_args()
     socket.setdefaulttimeout(10)
+    gc.disable()
     witness = Witness(EpmdClient(args.port, args.host), args.control).run(args.seconds, not args.remote)
     told = {name: summary(times) for name, times in witness.times.items()}
     told["all"] = summary([one for times in witness.times.values() for one in times])

@@ -2,75 +2,39 @@
 """P6 under attack: tests/abuse/attack.py does its worst, tests/abuse/witness.py beside it is answered every time, and soon;
 whoever it was is named.
 
-How soon is reported (-rP shows it), and fails with ROLLCALL_LONG=1 only, where it has to be quiet: beside other tests a
-machine with two cores is no place to measure.
+How soon is reported (-rP shows it): a machine with two cores that runs other tests, too, is no place to measure. With
+ROLLCALL_LONG=1, as root, daemon, attack and witness have their places (tests/abuse/layout.py), and what is promised is
+asked for: five times, nothing more.
 """
 
 import contextlib
-import json
 import os
 import pwd
 import re
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
+from abuse import layout, measure
 from abuse.attack import ATTACKS
+from abuse.measure import NOBODY, attack
 from daemon.helpers import closing_all, counter, cpu_seconds, descriptor_limit, is_sanitized, needs_root, status
 from lib.control_client import ControlClient, ControlError
 from lib.daemon import Daemon
 from lib.epmd_client import EpmdClient, Refused, is_closed
 from lib.netns import Namespace, join
-from lib.process import die_with_parent, end, wait_for
+from lib.process import wait_for
 
-TESTS = Path(__file__).resolve().parents[1]
 LONG = os.environ.get("ROLLCALL_LONG") == "1"
 SECONDS = 5.0 if LONG else 0.8
 # Of the thirteen, those which the short run has time for.
 USUAL = ["idle", "deaf", "reset", "names", "watch"]
-# An answer may take so many times as long as without an attack, or so many milliseconds where that is more.
-TIMES, FLOOR = 5, 100
-NOBODY = 65534 if os.geteuid() == 0 else os.geteuid()
-
-
-def program(module, *args, uid=None, network=None):
-    argv = ["/usr/bin/python3", "-B", "-m", f"abuse.{module}", *map(str, args)]
-    if uid is not None and uid != os.geteuid():
-        argv = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", "--", *argv]
-    return subprocess.Popen([*(network.prefix if network else []), *argv], cwd=TESTS, stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent())  # fmt: skip
-
-
-@contextlib.contextmanager
-def attack(name, daemon, *args, uid=NOBODY, network=None):
-    """While it goes on. A function that ends it and returns what became of it."""
-    process = program("attack", name, "--host", daemon.host, "--port", daemon.port, "--seconds", 60, *args, uid=uid, network=network)
-    counts = {}
-
-    def finish():
-        if not counts:
-            process.stdin.close()
-            counts.update(json.loads(process.stdout.readline()))
-        return counts
-
-    try:
-        assert process.stdout.readline() == "READY\n"
-        yield finish
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            process.stdin.close()
-        end(process)
-        process.stdout.close()
-
-
-def witness(daemon, seconds=SECONDS, uid=None):
-    process = program("witness", "--host", daemon.host, "--port", daemon.port, "--control", daemon.control, "--seconds", seconds, uid=uid)
-    try:
-        return json.loads(process.communicate(timeout=60 + seconds)[0])
-    finally:
-        end(process)
+# All have their places.
+IS_SEATED = LONG and layout.is_allowed() and not is_sanitized()
+# An answer may take so many times as long as without an attack.
+TIMES = 5
+# Whatever else the machine does may be in the way: so often it is measured at most.
+ATTEMPTS = 3
 
 
 def culprits(daemon):
@@ -86,11 +50,21 @@ def n_closed(daemon, culprit):
 @pytest.fixture(scope="module")
 def town():
     """A daemon that may have 1024 descriptors and knows 300 nodes, whose names fill more than a socket of one who does not
-    read; and how soon it answers in peace."""
-    with Daemon("--max-nodes-per-uid", "400", wrapper=descriptor_limit(1024)) as daemon, closing_all() as nodes:
-        nodes.append(daemon.client.register("steady", 4711))
-        nodes += [daemon.client.register(f"inhabitant{i}".ljust(200, "_"), i) for i in range(300)]
-        yield daemon, witness(daemon)
+    read."""
+    with measure.town() as daemon, layout.favoured() if IS_SEATED else contextlib.nullcontext():
+        if IS_SEATED:
+            layout.seat_victim(daemon.pid)
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def peace(town):
+    """How soon it answers when nobody attacks it."""
+    return witness(town)
+
+
+def witness(daemon, uid=None):
+    return measure.witness(daemon, SECONDS, seat=layout.seat_witness if IS_SEATED else None, uid=uid)
 
 
 def describe(name, base, seen):
@@ -102,27 +76,37 @@ def describe(name, base, seen):
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ATTACKS if LONG else USUAL)
-def test_who_behaves_is_answered_whatever_others_do(town, name):
-    daemon, base = town
-    n_log, cpu, n_before = len(daemon.log()), cpu_seconds(daemon.pid), n_closed(daemon, NOBODY)
-    began = time.monotonic()
-    with attack(name, daemon) as finish:
+def play(daemon, name):
+    """What the witness has seen, the daemon's status meanwhile, and what became of the attack."""
+    cpu = cpu_seconds(daemon.pid)
+    with attack(name, daemon, seat=layout.seat_attack if IS_SEATED else None) as finish:
         seen = witness(daemon)
         during = status(daemon)
         counts = finish()
-    print(describe(name, base, seen), f"attack: {counts}, CPU {cpu_seconds(daemon.pid) - cpu:.2f} s", sep="\n")
-    assert base["wrong"] == []
-    assert seen["wrong"] == [], "an answer was wrong, or there was none"
-    assert counts["begun"] >= ATTACKS[name].width
-    bound = max(TIMES * base["times"]["all"]["p99"], FLOOR)
-    assert seen["times"]["all"]["p99"] <= bound or is_sanitized() or not LONG, "answers came late"
+    print(f"attack: {counts}, CPU {cpu_seconds(daemon.pid) - cpu:.2f} s")
+    return seen, during, counts
 
-    assert during["connections"]["open"] <= during["connections"]["max"]
-    # A burst of each kind, and four a second.
-    assert daemon.log().count("\n", n_log) < 400 + 40 * (time.monotonic() - began), "the log is flooded"
-    assert daemon.is_running()
-    wait_for(lambda: status(daemon)["connections"]["open"] <= 302, "end of the attacker's connections")
+
+@pytest.mark.parametrize("name", ATTACKS if LONG else USUAL)
+def test_who_behaves_is_answered_whatever_others_do(town, peace, name):
+    daemon, base = town, peace
+    for attempt in range(ATTEMPTS):
+        n_log, n_before, began = len(daemon.log()), n_closed(daemon, NOBODY), time.monotonic()
+        seen, during, counts = play(daemon, name)
+        print(describe(name, base, seen))
+        assert base["wrong"] == []
+        assert seen["wrong"] == [], "an answer was wrong, or there was none"
+        assert counts["begun"] >= ATTACKS[name].width
+        assert during["connections"]["open"] <= during["connections"]["max"]
+        # A burst of each kind, and four a second.
+        assert daemon.log().count("\n", n_log) < 400 + 40 * (time.monotonic() - began), "the log is flooded"
+        assert daemon.is_running()
+        wait_for(lambda: status(daemon)["connections"]["open"] <= 302, "end of the attacker's connections")
+        if not IS_SEATED or seen["times"]["all"]["p99"] <= TIMES * base["times"]["all"]["p99"]:
+            break
+        base = witness(daemon) if attempt + 1 < ATTEMPTS else base
+    else:
+        pytest.fail("answers came late")
     assert len(daemon.client.names()) >= 301, "a node was lost"
     if NOBODY != os.geteuid():
         # Of one who has hung up the kernel does not know any more who it was.
@@ -138,7 +122,7 @@ def test_who_behaves_is_answered_whatever_others_do(town, name):
 
 @needs_root
 def test_a_flood_closes_nothing_of_others_and_is_named(town):
-    daemon, _ = town
+    daemon = town
     control = ControlClient(daemon.control)
     with closing_all([daemon.client.connect() for _ in range(20)]) as silent, control.watch() as watch:
         watch.sync()
@@ -161,7 +145,7 @@ def test_a_flood_closes_nothing_of_others_and_is_named(town):
 
 @needs_root
 def test_whoever_takes_the_places_of_watchers_leaves_some_for_others(town):
-    daemon, _ = town
+    daemon = town
     with attack("watch", daemon):
         # A quarter of all may be streams, and of these one user has half.
         most = status(daemon)["connections"]["max"] // 4 // 2
@@ -240,7 +224,7 @@ def test_from_however_many_addresses_others_are_answered(remote, host, network, 
 @needs_root
 def test_two_who_attack_together_leave_room_for_a_third(town):
     """One of them is whose the nodes are, and goes to the control socket, too."""
-    daemon, _ = town
+    daemon = town
     third = 4711
     os.chmod(daemon.directory, 0o711)
     os.chmod(daemon.control, 0o666)
