@@ -80,7 +80,7 @@ Keeper *keeper_free(Keeper *keeper) {
         return NULL;
 }
 
-/* A registered node has nothing to say: whatever can be read is its end. */
+/* A registered node has nothing to say: whatever can be read is its end. That the kernel is short of memory is not. */
 static bool has_ended(int fd) {
         uint8_t byte;
         ssize_t n;
@@ -88,7 +88,7 @@ static bool has_ended(int fd) {
         do
                 n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
         while (n < 0 && errno == EINTR);
-        return !(n < 0 && errno == EAGAIN);
+        return !(n < 0 && (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS));
 }
 
 ConnectionEvidence keeper_evidence_of(Keeper *keeper, const Node *node) {

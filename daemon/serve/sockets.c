@@ -97,30 +97,50 @@ static int set_nonblocking_cloexec(int fd) {
         return 0;
 }
 
-/* Says what is wrong with a descriptor, or NULL and fills `ret`. */
-static const char *identify_passed(int fd, ListenSocket *ret) {
+/* What is wrong with a descriptor, NULL if nothing is. 0, or negative errno where the kernel does not tell. */
+static int find_wrong(int fd, const char **ret_wrong) {
+        static const struct {
+                int type, listening;
+                const char *wrong;
+        } steps[] = {
+                { 0, -1, "it is no socket" },
+                { SOCK_STREAM, -1, "it is no stream socket" },
+                { SOCK_STREAM, 1, "it does not listen" },
+        };
+
+        *ret_wrong = NULL;
+        for (size_t i = 0; i < ELEMENTS(steps) && !*ret_wrong; i++) {
+                int r = sd_is_socket(fd, AF_UNSPEC, steps[i].type, steps[i].listening);
+
+                if (r < 0 && r != -EBADF)
+                        return r;
+                if (r <= 0)
+                        *ret_wrong = steps[i].wrong;
+        }
+        return 0;
+}
+
+/* Fills `ret` where nothing is wrong. */
+static int identify_passed(int fd, ListenSocket *ret, const char **ret_wrong) {
         AnyAddress address = { 0 };
         socklen_t n_address = sizeof address;
+        int r = find_wrong(fd, ret_wrong);
 
-        if (sd_is_socket(fd, AF_UNSPEC, 0, -1) <= 0)
-                return "it is no socket";
-        if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, -1) <= 0)
-                return "it is no stream socket";
-        if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0)
-                return "it does not listen";
+        if (r < 0 || *ret_wrong)
+                return r;
         if (getsockname(fd, &address.sa, &n_address) < 0)
-                return strerror(errno);
+                return -errno;
         if (address.sa.sa_family == AF_UNIX) {
                 ret->kind = LISTEN_CONTROL;
                 if (n_address > offsetof(struct sockaddr_un, sun_path) && address.un.sun_path[0] == '/')
                         ret->path = strndup(address.un.sun_path, sizeof address.un.sun_path);
-                return NULL;
+                return 0;
         }
         ret->kind = LISTEN_EPMD;
         ret->family = address.sa.sa_family;
         if (address_from_sockaddr(&address.sa, &ret->address, &ret->port) < 0)
-                return "it is neither TCP nor AF_UNIX";
-        return NULL;
+                *ret_wrong = "it is neither TCP nor AF_UNIX";
+        return 0;
 }
 
 static int get_socket_option(int fd, int option) {
@@ -158,11 +178,15 @@ static void defer_accept(int fd) {
         (void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds);
 }
 
+/* One that is of no use is told and closed. One that we cannot get to know may be the port itself: that is an error, and we
+ * are started again with it. */
 static int listen_sockets_take_one(ListenSockets *sockets, int fd, const char *name) {
         _cleanup_(listen_socket_done) ListenSocket entry = { .fd = fd, .is_passed = true };
-        const char *wrong = identify_passed(fd, &entry);
-        int r;
+        const char *wrong;
+        int r = identify_passed(fd, &entry, &wrong);
 
+        if (r < 0)
+                return r;
         if (!wrong && entry.kind == LISTEN_CONTROL)
                 for (size_t i = 0; i < sockets->n_sockets; i++)
                         if (sockets->sockets[i].kind == LISTEN_CONTROL)

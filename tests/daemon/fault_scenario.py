@@ -70,6 +70,7 @@ class Story:
         self.ended = []  # (step, exit status) of each end that nobody asked for
         self.is_without_control = False  # one of the starts was
         self.step = "start"
+        self.broken = []  # (step, failure) of each answer that broke off
 
     # --- the daemon's life ---
 
@@ -125,6 +126,7 @@ class Story:
                 return what()
             except BROKEN as failure:
                 last = failure
+                self.broken.append((self.step, failure))
             except ControlError as failure:
                 if failure.word not in ("internal", "unavailable", "busy", "denied"):
                     raise

@@ -73,6 +73,39 @@ def end_traced(daemon):
     daemon.wait()
 
 
+def _own_cgroup():
+    """The directory of ours in cgroup v2, or None."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    roots = [fields[1] for fields in mounts if fields[2] == "cgroup2"]
+    own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::/")]
+    return Path(roots[0] + own[0]) if roots and own else None
+
+
+def _enter_cgroup(cgroup):
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def _remove_cgroup(cgroup):
+    with contextlib.suppress(OSError):  # a child of ours may be about to end
+        cgroup.rmdir()
+
+
+@contextlib.contextmanager
+def in_a_unit(name):
+    """This process, and what it starts, in a cgroup below its own, called as that of a service. Where none may be made it
+    stays where it is."""
+    home = _own_cgroup()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            if home:
+                unit = home / f"{name}-{os.getpid()}.service"
+                unit.mkdir()
+                stack.callback(_remove_cgroup, unit)
+                _enter_cgroup(unit)
+                stack.callback(_enter_cgroup, home)
+        yield
+
+
 # --- what it says of itself -----------------------------------------------------------------------
 
 

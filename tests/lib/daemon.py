@@ -65,7 +65,7 @@ def run_rollcalld(*args, env=None, timeout=20, program="rollcalld", **kwargs):
 
 
 class NotifySocket:
-    """What a service manager would be told by sd_notify."""
+    """What a service manager would be told by sd_notify, and what it was given to keep: `stored`, {name: descriptor}."""
 
     def __init__(self, directory):
         self.path = Path(directory) / "notify"
@@ -75,13 +75,24 @@ class NotifySocket:
         self._sock.bind(str(self.path))
         self._sock.setblocking(False)
         self._lines = []
+        self.stored = {}
 
     def lines(self):
         """Every line so far: "READY=1", "STATUS=...", oldest first."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                self._lines += self._sock.recv(65536).decode().splitlines()
+                data, fds, _, _ = socket.recv_fds(self._sock, 65536, 8)
+                lines = data.decode().splitlines()
+                self._lines += lines
+                self._store(lines, fds)
         return self._lines
+
+    def _store(self, lines, fds):
+        name = next((line.split("=", 1)[1] for line in lines if line.startswith("FDNAME=")), None)
+        if "FDSTORE=1" in lines:
+            (self.stored[name],) = fds
+        elif "FDSTOREREMOVE=1" in lines:
+            os.close(self.stored.pop(name))
 
     def value(self, key):
         """The last value of KEY=, or None."""
@@ -89,6 +100,8 @@ class NotifySocket:
         return found[-1] if found else None
 
     def close(self):
+        while self.stored:
+            os.close(self.stored.popitem()[1])
         self._sock.close()
 
 
