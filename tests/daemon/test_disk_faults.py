@@ -136,6 +136,7 @@ def test_a_lock_that_somebody_else_had_for_a_while_is_taken_again():
             assert "in use by another daemon" in str(status(daemon)["registry"])
             with daemon.client.register("b", listen=True) as b:
                 assert daemon.client.port_please("b").port == b.port
+                assert "b" not in names_on_disk(daemon.state), "what is another daemon's by now was written"
         wait_for(lambda: not is_degraded(daemon), lambda: f"health: {status(daemon)}\n{daemon.log()}", 10)
         assert names_on_disk(daemon.state)["a"] == (a.port, "up")
 
