@@ -62,13 +62,17 @@ class Bench:
         self.n_files = 0
 
     def times(self, count):
-        return count // 3 if self.args.quick else count
+        return count // 6 if self.args.quick else count
 
     def file(self, requests):
         self.n_files += 1
         path = self.directory / f"requests.{self.n_files}"
         path.write_bytes(b"".join(map(frame, requests)))
         return path
+
+    def remove_state(self):
+        for path in self.state.parent.glob(self.state.name + "*"):
+            path.unlink()
 
     # --- what is asked ---
 
@@ -405,7 +409,12 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rollcall-bench-") as directory:
         bench = Bench(args, Path(directory))
-        bench.run()
+        try:
+            bench.run()
+        except KeyboardInterrupt:
+            sys.exit("bench: interrupted; the last results are as they were")
+        finally:
+            bench.remove_state()
     facts = {"machine": machine(), "rounds": bench.rounds, "clients": CLIENTS, "date": time.strftime("%Y-%m-%d")}
     report.write(out, bench.results, facts)
     print(f"\n{out / 'results.md'}, results.svg, results.json")

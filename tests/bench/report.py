@@ -119,7 +119,7 @@ range. The bare server's own is in microseconds. System calls are those of one r
 
 # --- the plot ---------------------------------------------------------------------------------------
 
-ROW, LEFT, WIDTH, TOP = 26, 400, 560, 56
+ROW, SHIFT, LEFT, WIDTH, TOP = 26, 4, 440, 560, 56
 COLOURS = {"rollcall": "#1f6feb", "stock": "#8c6d31"}
 GOAL = "#c00"
 TICKS = (0.8, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50)
@@ -159,8 +159,10 @@ def plot_row(result, y):
             continue
         figures = ratios(result, name)
         low, high, middle = x_of(min(figures)), x_of(max(figures)), x_of(median(figures))
-        yield line(low, y, high, y, colour, 2)
-        yield dot(middle, y, colour)
+        # A little apart, lest one hides the other.
+        beside = y - SHIFT if name == "rollcall" else y + SHIFT
+        yield line(low, beside, high, beside, colour, 2)
+        yield dot(middle, beside, colour)
 
 
 def svg(results):

@@ -112,8 +112,7 @@ class Server:
     def __init__(self, name, bench):
         self.name, self.port = name, PORTS[name]
         if name == "rollcall":
-            for path in bench.state.parent.glob(bench.state.name + "*"):
-                path.unlink()
+            bench.remove_state()
             self.process = Daemon(*bench.options, port=self.port, state=bench.state)
         elif name == "stock":
             self.process = StockEpmd(port=self.port)
