@@ -274,11 +274,13 @@ def test_without_a_bus_nodes_are_up_and_nothing_waits(machine):
         wait_told(machine, "late", "ready", "unit")
 
 
-def test_a_bus_that_is_restarted_is_asked_again_by_itself(machine):
+@pytest.mark.parametrize("ends", [("restart",), ("kill", "--signal=KILL")], ids=["restarted", "killed"])
+def test_a_bus_that_ends_is_asked_again_by_itself(machine, ends):
+    """After a kill its socket unit starts it, for whoever comes first."""
     with unit(machine, "survivor", "--going", "-1") as node:
         node.start()
         wait_told(machine, "survivor", "ready", "unit")
-        machine.run("systemctl", "restart", "dbus.service")
+        machine.run("systemctl", *ends, "dbus.service")
         node.begin_stop()
         wait_told(machine, "survivor", "stopping", "unit")
 
