@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Knows the loop in which all machines are waited for at the same time. Does not know what they say. */
+/* Knows the loop in which all machines are waited for at the same time. Does not know what they say.
+ *
+ * The trap: one of them may have more to say all the time. Neither the others nor the deadline wait for its end. */
 
 #include "crowd.h"
 
@@ -10,6 +12,8 @@
 
 #include "output.h"
 #include "util.h"
+
+#define TURN_USEC (500 * USEC_PER_MSEC)
 
 /* A thousand machines need more descriptors than a shell gives; select(), for which it is careful, is not used. */
 static void allow_descriptors(void) {
@@ -56,6 +60,18 @@ const MachineHosts *crowd_hosts(const Crowd *crowd, const Line *line) {
         return &crowd->hosts[line - crowd->lines];
 }
 
+/* A batch is not torn apart, unless it has no end. */
+static bool is_turn_over(const Crowd *crowd, LineEvent event, const Record *record) {
+        if (event == LINE_NOTHING || event == LINE_FAILED || record->kind == CONTROL_SYNCED_RECORD)
+                return true;
+        return now_usec(CLOCK_MONOTONIC) >= crowd->turn_usec + TURN_USEC;
+}
+
+static void next_turn(Crowd *crowd) {
+        crowd->turn = (crowd->turn + 1) % crowd->n_lines;
+        crowd->turn_usec = now_usec(CLOCK_MONOTONIC);
+}
+
 /* The next line that has something to say, beginning with whose turn it is. */
 static bool find_event(Crowd *crowd, Line **ret_line, Record *ret, CrowdEvent *ret_event) {
         for (size_t i = 0; i < crowd->n_lines; i++) {
@@ -63,8 +79,8 @@ static bool find_event(Crowd *crowd, Line **ret_line, Record *ret, CrowdEvent *r
                 LineEvent event = line_next(line, ret);
 
                 *ret_line = line;
-                if (event == LINE_NOTHING || event == LINE_FAILED || ret->kind == CONTROL_SYNCED_RECORD)
-                        crowd->turn = (crowd->turn + 1) % crowd->n_lines; /* a batch is not torn apart */
+                if (is_turn_over(crowd, event, ret))
+                        next_turn(crowd);
                 if (event == LINE_NOTHING)
                         continue;
                 *ret_event = event == LINE_FAILED ? CROWD_FAILED : CROWD_RECORD;
@@ -95,12 +111,19 @@ static void wait(Crowd *crowd, uint64_t until_usec) {
         poll(crowd->items, n, timeout_msec);
 }
 
+/* What has come in time is told, but of who talks without an end not for ever. */
+static bool is_too_late(const Line *line, CrowdEvent event, uint64_t deadline_usec) {
+        if (event != CROWD_RECORD || line->manner->purpose == LINE_FIND || deadline_usec == USEC_INFINITE)
+                return false;
+        return now_usec(CLOCK_MONOTONIC) >= deadline_usec + TURN_USEC;
+}
+
 CrowdEvent crowd_next(Crowd *crowd, uint64_t deadline_usec, Line **ret_line, Record *ret) {
         CrowdEvent event;
 
         for (;;) {
                 if (find_event(crowd, ret_line, ret, &event))
-                        return event;
+                        return is_too_late(*ret_line, event, deadline_usec) ? CROWD_TIME_OVER : event;
                 if (is_over(crowd))
                         return CROWD_OVER;
                 if (now_usec(CLOCK_MONOTONIC) >= deadline_usec)

@@ -14,7 +14,8 @@ typedef struct Crowd {
         MachineHosts *hosts;  /* owned; of each line's machine */
         struct pollfd *items; /* owned */
         size_t n_lines;
-        size_t turn; /* whose */
+        size_t turn;        /* whose */
+        uint64_t turn_usec; /* CLOCK_MONOTONIC: since when */
 } Crowd;
 
 typedef enum CrowdEvent {

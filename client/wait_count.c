@@ -22,11 +22,13 @@
 #include "util.h"
 
 #define COUNT_MAX 1000000
+/* More than a machine takes that says nothing, on whatever ways it is asked. */
+#define FIRST_ANSWERS_USEC (4 * LINE_PATIENCE_USEC)
 
 typedef struct Gatherer {
         const Options *options;
         size_t n_wanted;
-        uint64_t deadline_usec;
+        uint64_t begun_usec, deadline_usec;
         Choice choice;
         LineManner manner;
         Crowd crowd;
@@ -128,13 +130,15 @@ static RollcallExit on_failure(Gatherer *gatherer, const Line *line) {
 
 /* ---------------------------------------------------------------------------------------------- */
 
-/* The time does not count before each machine was asked once. */
+/* The time does not count before each machine was asked once, unless one of them goes on talking. */
 static uint64_t deadline_of(const Gatherer *gatherer) {
+        if (gatherer->deadline_usec == USEC_INFINITE)
+                return USEC_INFINITE;
         for (size_t i = 0; i < gatherer->crowd.n_lines; i++) {
                 const Line *line = &gatherer->crowd.lines[i];
 
                 if (!line->is_synced_once && line->n_failures == 0)
-                        return USEC_INFINITE;
+                        return max_u64(gatherer->deadline_usec, gatherer->begun_usec + FIRST_ANSWERS_USEC);
         }
         return gatherer->deadline_usec;
 }
@@ -195,8 +199,9 @@ static RollcallExit parse(Gatherer *gatherer) {
         status = parse_count(options->count, &gatherer->n_wanted);
         if (status == ROLLCALL_EXIT_OK)
                 status = options_duration(options->timeout, &timeout_usec);
+        gatherer->begun_usec = now_usec(CLOCK_MONOTONIC);
         if (timeout_usec != USEC_INFINITE)
-                gatherer->deadline_usec = now_usec(CLOCK_MONOTONIC) + timeout_usec;
+                gatherer->deadline_usec = gatherer->begun_usec + timeout_usec;
         return status == ROLLCALL_EXIT_OK ? choice_parse(options, false, &gatherer->choice) : status;
 }
 

@@ -292,3 +292,52 @@ def test_waiting_costs_nothing(directory):
         with daemon.client.register("web_1", listen=True), daemon.client.register("web_2", listen=True):
             assert process.wait(10) == 0
             assert process.stdout.read().count("\n") == 2
+
+
+# --- one that never stops ------------------------------------------------------------------------------------
+
+
+def floods(*said, has_begun=None):
+    """Says that, and then tells of nodes faster than anybody can take them in."""
+    batch = b"".join(node(b"x_%d" % n) for n in range(20000))
+
+    def script(connection, _):
+        connection.sendall(b"".join(said))
+        while True:
+            connection.sendall(batch)
+            if has_begun:
+                has_begun.set()
+
+    return script
+
+
+def test_one_that_talks_without_an_end_keeps_nobody_from_talking(machine):
+    has_begun = threading.Event()
+
+    def later(connection, _):
+        connection.sendall(snapshot())
+        has_begun.wait(20)
+        connection.sendall(node() + synced(2))
+        connection.recv(1)
+
+    flood = machine(floods(snapshot(), has_begun=has_begun)).machine
+    with begun("watch", "*", "--at", flood, "--at", machine(later).machine, "--json") as process:
+        impatience = threading.Timer(20, process.kill)
+        impatience.start()
+        assert any(json.loads(line).get("node", "").startswith("web_1@") for line in process.stdout)
+        impatience.cancel()
+
+
+def wait_for_many(said, timeout):
+    return told(rollcall("wait", "x_*", "--count", "100000", "--timeout", "0.2", "--at", said.machine, timeout=timeout))
+
+
+def test_one_that_talks_without_an_end_is_not_listened_to_beyond_the_time(machine):
+    status, line = wait_for_many(machine(floods(snapshot())), 20)
+    assert status == 4 and line.startswith("rollcall: the time is over, and of 100000 nodes ")
+
+
+@pytest.mark.long
+def test_nor_one_that_never_comes_to_the_end_of_what_is_there(machine):
+    status, line = wait_for_many(machine(floods(HEAD + epoch())), 60)
+    assert status == 3 and line.startswith("rollcall: the time is over, and of 100000 nodes ")
