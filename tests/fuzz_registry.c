@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A fuzz target: the registry against its model, a plain array of who is there. Four bytes are an event: what happens,
- * to which name, at which scope, and by whom. Whom the registry lets in, and whom it ends for that, the model says, too
- * (P4); no creation is given twice (P5); limits hold (P6). */
+ * to which name, at which scope, and by whom. Whom the registry lets in, whom it ends for that, and by which events else
+ * a node ends, the model says, too (P3, P4), and whom a lookup finds; no creation is given twice, and none changes (P5);
+ * limits hold (P6). */
 
 #include <assert.h>
 #include <string.h>
@@ -15,17 +16,27 @@
 #define NODES_MAX 7
 #define PER_UID_MAX 4
 #define MODEL_MAX 64
+#define N_COOKIES 350 /* more than there are */
 
 typedef struct Known {
         uint8_t name, scope, uid, version;
         uint64_t cookie;
         bool is_static, is_elsewhere, is_awaited, is_gone;
+        bool is_awaited_for_ever;
+        bool is_left_over;
+        UnitPhase phase;
+        uint64_t invocation;
+        NodeAnnounced announced;
+        uint32_t creation;
+        uint64_t order; /* who came first */
 } Known;
 
 typedef struct Model {
         Known nodes[MODEL_MAX];
         size_t n_nodes;
-        uint32_t last_creation; /* of 32 bits */
+        uint64_t n_entered;
+        uint32_t last_creation;       /* of 32 bits */
+        uint32_t last_of[N_NAMES];    /* what was given to the last one of that name that has ended; 0: none */
 } Model;
 
 static Address address_of(uint8_t scope) {
@@ -58,7 +69,20 @@ static bool yields(const Known *old, const Known *new) {
                 return false;
         if (old->is_gone || old->is_elsewhere)
                 return true;
-        return !new->is_static && (old->is_static ? old->cookie == new->cookie : old->is_awaited);
+        if (new->is_static)
+                return false;
+        if (old->is_static)
+                return old->cookie == new->cookie;
+        /* Who is awaited for ever has a listener that lives: then it is the newcomer's, too, or it stays. */
+        return old->is_awaited && (!old->is_awaited_for_ever || (new->cookie != 0 && old->cookie == new->cookie));
+}
+
+static bool is_going(const Known *known) {
+        return known->is_gone || known->is_left_over || known->phase == UNIT_PHASE_STOPPING;
+}
+
+static bool is_stopping(const Known *known) {
+        return known->is_gone || known->phase == UNIT_PHASE_STOPPING || known->announced == NODE_ANNOUNCED_DRAINING;
 }
 
 static bool returns(const Known *old, const Known *new) {
@@ -84,22 +108,148 @@ static Refusal model_judge(const Model *model, const Known *new) {
         return n_all >= NODES_MAX ? REFUSAL_NODES_LIMIT : n_of_uid >= PER_UID_MAX ? REFUSAL_UID_LIMIT : REFUSAL_NONE;
 }
 
+/* Of those that keep the newcomer out: whether all of them will be gone in a moment. */
+static bool model_may_wait(const Model *model, const Known *new) {
+        for (size_t i = 0; i < model->n_nodes; i++)
+                if (are_in_the_way(model->nodes + i, new) && !yields(model->nodes + i, new) && !is_going(model->nodes + i))
+                        return false;
+        return true;
+}
+
 static void model_forget(Model *model, size_t i) {
+        if (model->nodes[i].creation != 0)
+                model->last_of[model->nodes[i].name] = model->nodes[i].creation;
         model->nodes[i] = model->nodes[--model->n_nodes];
 }
 
-static void model_enter(Model *model, const Known *new) {
+/* Where it takes the place of several, each of them was the last one at its address: any will do. */
+static Known *model_enter(Model *model, const Known *new) {
+        size_t n_before = model->n_nodes;
+        Known *known;
+
         for (size_t i = model->n_nodes; i > 0; i--)
                 if (are_in_the_way(model->nodes + i - 1, new))
                         model_forget(model, i - 1);
+        if (n_before - model->n_nodes > 1)
+                model->last_of[new->name] = 0;
         assert(model->n_nodes < MODEL_MAX);
-        model->nodes[model->n_nodes++] = *new;
+        known = model->nodes + model->n_nodes++;
+        *known = *new;
+        known->order = ++model->n_entered;
+        return known;
+}
+
+/* Whom a lookup means that came in on `scope`: who is there exactly, else `*`, else who came first. */
+static const Known *model_find(const Model *model, uint8_t name, uint8_t scope) {
+        const Known *found = NULL;
+
+        for (size_t i = 0; i < model->n_nodes; i++) {
+                const Known *known = model->nodes + i;
+
+                if (known->name != name || known->is_elsewhere)
+                        continue;
+                if (known->scope == scope || known->scope == 0)
+                        return known;
+                if (!found || known->order < found->order)
+                        found = known;
+        }
+        return found;
+}
+
+/* The only one of its name on this machine. */
+static bool is_alone(const Model *model, const Known *known) {
+        for (size_t i = 0; i < model->n_nodes; i++)
+                if (model->nodes + i != known && model->nodes[i].name == known->name && !model->nodes[i].is_elsewhere)
+                        return false;
+        return true;
+}
+
+/* systemd's word: the first start that is heard of is the node's. */
+static void model_hear_of_unit(Known *known, const Event *event) {
+        known->phase = event->unit_phase;
+        if (known->invocation == 0 && !event->is_unit_over)
+                known->invocation = event->unit_invocation;
+        known->is_left_over = event->is_unit_over || (event->unit_invocation != 0 && known->invocation != 0 &&
+                                                      event->unit_invocation != known->invocation);
+}
+
+/* True if it ends by that. */
+static bool model_happens(Known *known, const Event *event) {
+        switch (event->kind) {
+        case EVENT_CONNECTION_ENDED:
+        case EVENT_STOP:
+        case EVENT_RELEASE:
+        case EVENT_ENTRY_REMOVED:
+                return true;
+        case EVENT_AWAIT_EXPIRED:
+                return known->is_awaited;
+        case EVENT_LISTENER_GONE:
+                known->is_gone = true;
+                return known->is_awaited || known->is_static;
+        case EVENT_CONNECTION_LOST:
+                known->is_awaited = true;
+                known->is_awaited_for_ever = event->await_until_usec == USEC_INFINITE;
+                return false;
+        case EVENT_UNIT:
+                model_hear_of_unit(known, event);
+                return false;
+        case EVENT_ANNOUNCED:
+                if (event->announced != NODE_ANNOUNCED_NOTHING)
+                        known->announced = event->announced;
+                return false;
+        case EVENT_PINNED:
+        case EVENT_CONNECTION_FOUND:
+        case EVENT_REGISTER:
+        case EVENT_STATIC:
+                break;
+        }
+        return false;
 }
 
 /* --- both ------------------------------------------------------------------------------------- */
 
+static void check_lookups(const Registry *registry, const Model *model) {
+        for (uint8_t name = 0; name < N_NAMES; name++)
+                for (uint8_t scope = 1; scope <= N_SCOPES; scope++) { /* at the last there is nobody */
+                        const char text = name_of(name);
+                        const Address local = address_of(scope);
+                        const Known *known = model_find(model, name, scope);
+
+                        assert(registry_find(registry, &text, 1, &local) == (known ? find_node(registry, known) : NULL));
+                }
+}
+
+static void check_cookies(const Registry *registry, const Model *model) {
+        for (size_t i = 0; i < model->n_nodes; i++) {
+                uint64_t cookie = model->nodes[i].cookie;
+                size_t n = 0;
+
+                if (cookie == 0)
+                        continue;
+                for (size_t k = 0; k < model->n_nodes; k++)
+                        n += model->nodes[k].cookie == cookie;
+                for (Node *node = registry_find_by_cookie(registry, cookie); node;
+                     node = registry_next_by_cookie(registry, node), n--)
+                        assert(n > 0 && node->listener.cookie == cookie);
+                assert(n == 0);
+        }
+        for (uint64_t cookie = 1; cookie < N_COOKIES; cookie++)
+                for (Node *node = registry_find_by_cookie(registry, cookie); node; node = registry_next_by_cookie(registry, node))
+                        assert(registry_find_key(registry, node->info.name, 1, &node->scope) == node);
+}
+
+static void check_order(const Registry *registry) {
+        for (const Node *node = registry_newest(registry); node && node->older; node = node->older)
+                assert(node->serial > node->older->serial);
+        for (size_t i = 1; registry_at(registry, i); i++) {
+                const Node *a = registry_at(registry, i - 1), *b = registry_at(registry, i);
+
+                assert(node_compare_key(a->info.name, 1, &a->scope, b->info.name, 1, &b->scope) < 0);
+        }
+}
+
 static void check_same(const Registry *registry, const Model *model) {
-        size_t n_elsewhere = 0, n_awaited = 0, n_gone = 0;
+        size_t n_elsewhere = 0, n_awaited = 0, n_stopping = 0;
 
         for (size_t i = 0; i < model->n_nodes; i++) {
                 const Known *known = model->nodes + i;
@@ -107,33 +257,58 @@ static void check_same(const Registry *registry, const Model *model) {
 
                 assert(node && node->facts.is_awaited == known->is_awaited && node_is_static(node) == known->is_static);
                 assert(node->facts.is_listener_gone == known->is_gone && node->listener.cookie == known->cookie);
+                assert(node->creation == known->creation && node->peer.uid == known->uid);
+                assert(node_is_going(&node->facts) == is_going(known));
+                assert((node->state == NODE_STOPPING) == is_stopping(known));
                 n_elsewhere += known->is_elsewhere;
                 n_awaited += known->is_awaited;
-                n_gone += known->is_gone;
+                n_stopping += !known->is_elsewhere && is_stopping(known);
         }
         assert(registry_n_nodes(registry) + registry_n_elsewhere(registry) == model->n_nodes);
         assert(registry_n_elsewhere(registry) == n_elsewhere && registry_n_awaited(registry) == n_awaited);
-        assert(registry_n_in_state(registry, NODE_STOPPING) == n_gone);
-        for (size_t i = 1; i < model->n_nodes; i++) {
-                const Node *a = registry_at(registry, i - 1), *b = registry_at(registry, i);
-
-                assert(node_compare_key(a->info.name, 1, &a->scope, b->info.name, 1, &b->scope) < 0);
-        }
-        assert(!registry_at(registry, model->n_nodes));
+        assert(registry_n_in_state(registry, NODE_STOPPING) == n_stopping);
+        assert((model->n_nodes == 0 || registry_at(registry, model->n_nodes - 1)) && !registry_at(registry, model->n_nodes));
+        check_lookups(registry, model);
+        check_cookies(registry, model);
+        check_order(registry);
 }
 
-/* P5, where this is the only node of its name. */
-static void check_creation(const Registry *registry, Model *model, const Known *new, uint32_t former) {
-        const Node *node = find_node(registry, new);
-
+/* P5: what the newcomer was given. */
+static void check_creation(Model *model, const Known *new) {
         if (new->is_static) {
-                assert(node->creation == 0);
+                assert(new->creation == 0);
         } else if (new->version >= NODE_VERSION_CREATION_32) {
-                assert(node->creation > model->last_creation);
-                model->last_creation = node->creation;
+                assert(new->creation > model->last_creation);
+                model->last_creation = new->creation;
         } else {
-                assert(node->creation >= 1 && node->creation <= CREATION_SMALL_MAX && node->creation != former);
+                assert(new->creation >= 1 && new->creation <= CREATION_SMALL_MAX);
+                if (is_alone(model, new))
+                        assert(new->creation != model->last_of[new->name]);
         }
+}
+
+/* The same node again: it keeps what it was given. */
+static void come_back(Registry *registry, Model *model, const Known *new, Change *change, const Reply *reply) {
+        size_t i = 0;
+
+        while (!returns(model->nodes + i, new))
+                assert(++i < model->n_nodes);
+        assert(change->node == find_node(registry, model->nodes + i) && reply->node == change->node);
+        assert(reply->refusal == REFUSAL_NONE && reply->creation == model->nodes[i].creation);
+        model->nodes[i].is_awaited = false;
+        model->nodes[i].uid = new->uid;
+        registry_apply(registry, change);
+}
+
+static void check_refused(const Registry *registry, const Model *model, const Known *new, const Reply *reply) {
+        size_t i = 0;
+
+        if (reply->refusal != REFUSAL_NAME_TAKEN)
+                return;
+        while (find_node(registry, model->nodes + i) != reply->holder)
+                assert(++i < model->n_nodes);
+        assert(are_in_the_way(model->nodes + i, new) && !yields(model->nodes + i, new));
+        assert(new->is_static || reply->is_holder_going == model_may_wait(model, new));
 }
 
 static void enter(Registry *registry, Model *model, const Known *new) {
@@ -149,10 +324,8 @@ static void enter(Registry *registry, Model *model, const Known *new) {
                 .connection_fd = -1,
         };
         Refusal expected = model_judge(model, new);
-        const Node *former;
-        uint32_t last;
-        size_t i = 0;
         Change change;
+        Known *entered;
         Reply reply;
         int r;
 
@@ -160,21 +333,48 @@ static void enter(Registry *registry, Model *model, const Known *new) {
                 registry_apply(registry, &change);
         assert(r == 0);
         if (change.kind == CHANGE_RETURN) {
-                while (!returns(model->nodes + i, new))
-                        assert(++i < model->n_nodes);
-                model->nodes[i].is_awaited = false;
-                model->nodes[i].uid = new->uid;
-                registry_apply(registry, &change);
+                come_back(registry, model, new, &change, &reply);
                 return;
         }
         assert(reply.refusal == expected);
+        check_refused(registry, model, new, &reply);
         if (expected != REFUSAL_NONE)
                 return;
-        former = registry_find_former(registry, &name, 1);
-        last = former ? former->creation : 0;
         registry_apply(registry, &change);
-        model_enter(model, new);
-        check_creation(registry, model, new, last);
+        assert(reply.node == find_node(registry, new) && reply.creation == (new->is_static ? 0 : reply.node->creation));
+        entered = model_enter(model, new);
+        entered->creation = reply.node->creation;
+        check_creation(model, entered);
+}
+
+/* Two listeners of one owner, and the `i`th, which is awaited, was the one behind the connection of another. */
+static void uncross(Registry *registry, Model *model, size_t i) {
+        Known *known = model->nodes + i, *twin = model->nodes;
+        Event event = { .kind = EVENT_CONNECTION_FOUND, .node = find_node(registry, known) };
+        uint32_t creation = known->creation;
+        Change change;
+
+        if (known->is_static || !known->is_awaited)
+                return;
+        while (twin == known || twin->name != known->name || twin->is_static || twin->is_awaited)
+                if (++twin == model->nodes + model->n_nodes)
+                        return;
+        event.twin = find_node(registry, twin);
+        if (registry_decide(registry, &event, &change, NULL) < 0)
+                abort();
+        assert(change.kind == CHANGE_RETURN);
+        registry_apply(registry, &change);
+        known->is_awaited = false;
+        known->announced = twin->announced;
+        known->creation = twin->creation;
+        twin->creation = creation;
+        assert(find_node(registry, known)->connection && !event.twin->connection);
+
+        event = (Event){ .kind = EVENT_CONNECTION_ENDED, .node = event.twin };
+        if (registry_decide(registry, &event, &change, NULL) < 0)
+                abort();
+        registry_apply(registry, &change);
+        model_forget(model, (size_t)(twin - model->nodes));
 }
 
 /* Something happens to the `i`th that is there, if it can. */
@@ -184,30 +384,32 @@ static void happen(Registry *registry, Model *model, size_t i, EventKind kind, u
         Event event = {
                 .kind = kind,
                 .node = find_node(registry, known),
-                .await_until_usec = 1,
+                .await_until_usec = more & 0x10 ? USEC_INFINITE : 1,
                 .pinned_port = more,
-                .unit_phase = more % UNIT_PHASE_STOPPING,
-                .unit_invocation = more % 3,
-                .announced = more % NODE_ANNOUNCED_DRAINING,
+                .unit_phase = more % (UNIT_PHASE_STOPPING + 1),
+                .unit_invocation = more / 5 % 3,
+                .is_unit_over = more & 0x40,
+                .announced = more % (NODE_ANNOUNCED_DRAINING + 1),
                 .profile = &profile,
         };
         bool has_connection = !known->is_static && !known->is_awaited;
         Change change;
 
+        if (kind == EVENT_CONNECTION_FOUND) {
+                uncross(registry, model, i);
+                return;
+        }
         if ((kind == EVENT_CONNECTION_ENDED || kind == EVENT_CONNECTION_LOST) && !has_connection)
                 return;
         if (registry_decide(registry, &event, &change, NULL) < 0)
                 abort();
-        if (change.kind == CHANGE_END) {
-                assert(change.node == event.node);
+        assert(change.kind == CHANGE_NONE || change.node == event.node);
+        if (model_happens(known, &event)) {
+                assert(change.kind == CHANGE_END);
                 model_forget(model, i);
-        } else if (kind == EVENT_CONNECTION_LOST) {
-                known->is_awaited = true;
-        } else if (kind == EVENT_LISTENER_GONE) {
-                known->is_gone = true;
+        } else {
+                assert(change.kind != CHANGE_END);
         }
-        assert(change.kind == CHANGE_END || kind == EVENT_CONNECTION_LOST || kind == EVENT_LISTENER_GONE ||
-               kind == EVENT_AWAIT_EXPIRED || kind >= EVENT_UNIT);
         registry_apply(registry, &change);
 }
 
@@ -215,6 +417,7 @@ static void play(Registry *registry, Model *model, const uint8_t *bytes) {
         static const EventKind kinds[] = {
                 EVENT_CONNECTION_ENDED, EVENT_CONNECTION_LOST, EVENT_LISTENER_GONE, EVENT_AWAIT_EXPIRED, EVENT_STOP,
                 EVENT_UNIT,             EVENT_ANNOUNCED,       EVENT_RELEASE,       EVENT_PINNED,        EVENT_ENTRY_REMOVED,
+                EVENT_CONNECTION_FOUND,
         };
         uint8_t what = bytes[0] % (8 + ELEMENTS(kinds));
         Known new = {
