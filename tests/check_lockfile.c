@@ -36,7 +36,7 @@ START_TEST(test_the_file_says_for_people_who_holds_the_lock_and_how_far_creation
         ck_assert_int_eq(lockfile_raise_creations(lock, 1763687473), 0);
         snprintf(expected, sizeof expected, "pid %-10ld\ncreations 1763687473\n", (long)getpid());
         assert_text(expected);
-        ck_assert_uint_eq(file_mode(path), 0640);
+        ck_assert_uint_eq(file_mode(path), 0600);
 }
 END_TEST
 
@@ -110,7 +110,7 @@ START_TEST(test_directories_are_made_and_those_that_exist_are_left_as_they_are) 
         ck_assert_uint_eq(file_mode(in_dir("there")), 0700);
         ck_assert_uint_eq(file_mode(in_dir("there/deep")), 0755);
         ck_assert_uint_eq(file_mode(in_dir("there/deep/er")), 0750);
-        ck_assert_uint_eq(file_mode(path), 0640);
+        ck_assert_uint_eq(file_mode(path), 0600);
         lockfile_release(lock);
 }
 END_TEST

@@ -247,7 +247,7 @@ START_TEST(test_missing_directories_are_made_for_owner_and_group_whatever_the_um
         ck_assert_uint_eq(file_mode(in_dir("lib")), 0755);
         ck_assert_uint_eq(file_mode(in_dir("lib/rollcall")), 0750);
         ck_assert_uint_eq(file_mode(path), 0640);
-        ck_assert_uint_eq(file_mode(in_dir("lib/rollcall/registry.db.lock")), 0640);
+        ck_assert_uint_eq(file_mode(in_dir("lib/rollcall/registry.db.lock")), 0600);
         ck_assert_uint_eq(file_mode(in_dir("lib/rollcall/registry.db-wal")), 0640);
         ck_assert_uint_eq(file_mode(in_dir("lib/rollcall/registry.db-shm")), 0640);
 }

@@ -21,7 +21,8 @@
 
 #define DIRECTORY_MODE 0750
 #define PARENTS_MODE 0755
-#define FILE_MODE 0640
+/* Not for the group: whoever may open it may take the lock. */
+#define FILE_MODE 0600
 /* A file that is deleted again and again between open() and flock() is somebody's loop. */
 #define ATTEMPTS_MAX 10
 #define TEXT_MAX 64

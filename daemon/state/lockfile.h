@@ -15,7 +15,7 @@
  * The file stays when the daemon ends; what counts is the lock (flock), which ends by itself. */
 typedef struct Lockfile Lockfile;
 
-/* Creates missing directories (0750, their parents 0755) and the file (0640), whatever the umask,
+/* Creates missing directories (0750, their parents 0755) and the file (0600), whatever the umask,
  * takes the lock and writes our pid. 0; -EBUSY: somebody holds the lock, whose pid is in
  * `*ret_holder_pid` (0: unknown); other negative errno. A file that may only be read is locked all
  * the same. Touches the disk. */

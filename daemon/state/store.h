@@ -138,7 +138,7 @@ typedef struct StoreStatus {
 typedef struct Store Store;
 
 /* Starts the thread, which takes the lock file beside options->path (`PATH.lock`, which names our
- * pid), opens, migrates and loads. Creates missing directories (0750); files are 0640. 0; -EBUSY:
+ * pid), opens, migrates and loads. Creates missing directories (0750); files are 0640, the lock 0600. 0; -EBUSY:
  * another daemon holds the lock, its pid in `*ret_holder_pid` (0: unknown); negative errno where
  * not even a thread could be had. Waits for the lock for 2 s at most. A directory that cannot be
  * used is no error: the store is STORE_FAILING and tries again. */
