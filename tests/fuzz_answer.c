@@ -9,6 +9,7 @@
 #include "fuzz.h"
 #include "known.h"
 #include "row_json.h"
+#include "sentence.h"
 #include "status_facts.h"
 #include "text.h"
 
@@ -22,6 +23,19 @@ static void check_json(json_t *json) {
 static void check_text(const char *text) {
         for (; text && *text; text++)
                 assert((unsigned char)*text >= 0x20 && *text != 0x7f);
+}
+
+static void check_sentences(const Row *row) {
+        static char *(*const forms[])(const Row *row) = {
+                sentence_name,     sentence_who,   sentence_where,  sentence_state, sentence_how,
+                sentence_evidence, sentence_pairs, sentence_reason, sentence_by,
+        };
+
+        for (size_t i = 0; i < ELEMENTS(forms); i++) {
+                _cleanup_(freep) char *sentence = forms[i](row);
+
+                check_text(sentence);
+        }
 }
 
 static void check_row(const Row *row) {
@@ -39,15 +53,39 @@ static void check_row(const Row *row) {
 
                 check_text(shown);
         }
+        check_sentences(row);
         while (row_next_pair(row, &offset, &key, &value))
                 assert(value.value == key.value + key.n_value + 1);
+}
+
+static void check_list(const StringList *list) {
+        for (size_t i = 0; i < list->n_texts; i++)
+                check_text(list->texts[i]);
 }
 
 static void check_status(const Answer *answer, bool for_json) {
         StatusFacts facts;
 
-        if (status_facts_read(answer, for_json, &facts) == 0)
-                status_facts_done(&facts);
+        if (status_facts_read(answer, for_json, &facts) < 0)
+                return;
+        for (StatusText text = 0; text < _STATUS_TEXT_N; text++)
+                check_text(facts.texts[text]);
+        check_list(&facts.degraded);
+        check_list(&facts.evidence);
+        check_list(&facts.config_files);
+        for (size_t i = 0; i < facts.n_sockets; i++) {
+                check_text(facts.sockets[i].address);
+                check_text(facts.sockets[i].origin);
+        }
+        for (size_t i = 0; i < facts.n_culprits; i++) {
+                check_text(facts.culprits[i].address);
+                check_text(facts.culprits[i].unit);
+        }
+        for (size_t i = 0; i < facts.n_counters; i++)
+                check_text(facts.counters[i].name);
+        for (size_t i = 0; i < facts.n_states; i++)
+                check_text(facts.states[i].name);
+        status_facts_done(&facts);
 }
 
 /* What a watcher remembers of it. */
