@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client side of `epmd`: one request on one connection, and the answer printed. Knows stock
  * epmd's messages, streams and exit statuses; does not know what a listing says, which is passed
- * through as bytes.
+ * through as bytes, but that a terminal obeys what is printed on it.
  *
  * The trap: which message goes where is not to be guessed. Only "Cannot connect" is on stderr; the
  * other complaints are on stdout, and one has no line feed. Whoever changes one breaks a script. */
@@ -20,6 +20,7 @@
 
 #include "core/node.h"
 #include "core/wire.h"
+#include "text.h"
 #include "util.h"
 
 #define LISTING_HEAD 4 /* EPMD's own port */
@@ -123,13 +124,57 @@ static int finish(int status) {
         return EXIT_FAILURE;
 }
 
+/* Whoever has the port may say anything. */
+static void print_clean(const char *text, size_t n_text) {
+        while (n_text > 0) {
+                const char *newline = memchr(text, '\n', n_text);
+                size_t n_line = newline ? (size_t)(newline - text) : n_text;
+                _cleanup_(freep) char *clean = text_for_people((const uint8_t *)text, n_line);
+
+                printf("%s%s", clean ? clean : "?", newline ? "\n" : "");
+                n_line += newline != NULL;
+                text += n_line;
+                n_text -= n_line;
+        }
+}
+
+/* The length of what can be shown now: a line that is not complete waits for its end, as far as there is room. */
+static size_t n_lines(const char *text, size_t n_text, size_t n_room) {
+        const char *newline = memrchr(text, '\n', n_text);
+
+        if (newline)
+                return (size_t)(newline + 1 - text);
+        return n_text == n_room ? n_text : 0;
+}
+
+static void show_listing(int fd) {
+        char text[4096];
+        size_t n_text = 0, n;
+        ssize_t r;
+
+        while ((r = read_some(fd, text + n_text, sizeof(text) - n_text)) > 0) {
+                n_text += (size_t)r;
+                n = n_lines(text, n_text, sizeof(text));
+                print_clean(text, n);
+                memmove(text, text + n, n_text - n);
+                n_text -= n;
+        }
+        print_clean(text, n_text);
+}
+
+static void pass_listing(int fd) {
+        char text[4096];
+        ssize_t n;
+
+        while ((n = read_some(fd, text, sizeof(text))) > 0)
+                fwrite(text, 1, (size_t)n, stdout);
+}
+
 int epmd_client_list(const EpmdOptions *options) {
         bool is_silent = options->call == EPMD_CALL_STARTED;
         WireOp op = options->call == EPMD_CALL_DUMP ? WIRE_DUMP : WIRE_NAMES;
         _cleanup_(close_fdp) int fd = ask(options, op, "");
         uint8_t head[LISTING_HEAD];
-        char text[4096];
-        ssize_t n;
 
         if (fd < 0)
                 return EXIT_FAILURE;
@@ -143,8 +188,10 @@ int epmd_client_list(const EpmdOptions *options) {
         printf("epmd: up and running on port %d with data:\n",
                (int)((uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 |
                      head[3]));
-        while ((n = read_some(fd, text, sizeof(text))) > 0)
-                fwrite(text, 1, (size_t)n, stdout);
+        if (isatty(STDOUT_FILENO))
+                show_listing(fd);
+        else
+                pass_listing(fd);
         return finish(EXIT_SUCCESS);
 }
 
@@ -186,7 +233,11 @@ int epmd_client_stop(const EpmdOptions *options) {
         fd = ask(options, WIRE_STOP, options->stop_name);
         if (fd < 0 || !read_answer(fd, answer, sizeof(answer)))
                 return finish(EXIT_FAILURE);
-        printf("%.*s\n", (int)sizeof(answer), answer);
+        if (isatty(STDOUT_FILENO))
+                print_clean(answer, sizeof(answer));
+        else
+                printf("%.*s", (int)sizeof(answer), answer);
+        putchar('\n');
         return finish(EXIT_SUCCESS);
 }
 

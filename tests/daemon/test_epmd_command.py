@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -169,6 +170,34 @@ def test_a_listing_in_pieces_is_read_whole():
     with FakeServer(b"\0\0", b"\x11", b"\x11name a at", b" port 1\n") as server:
         assert run(built("epmd"), "-port", server.port, "-names") == (
             0, b"epmd: up and running on port 4369 with data:\nname a at port 1\n", b"")
+
+
+def on_terminal(*args):
+    primary, secondary = pty.openpty()
+    with os.fdopen(primary, "rb", buffering=0) as reader:
+        process = subprocess.Popen([built("epmd"), *map(str, args)], stdin=secondary, stdout=secondary, env=clean_environment(), preexec_fn=die_with_parent())
+        os.close(secondary)
+        text = b""
+        with contextlib.suppress(OSError):  # EIO is the end
+            while piece := reader.read(65536):
+                text += piece
+        assert process.wait(20) == 0
+        return text.decode()
+
+
+def test_a_terminal_is_not_given_orders_by_a_listing():
+    with FakeServer(b"\0\0\x11\x11name zo", "\u00eb".encode(), b"\x1b[2", b"J at port 1\nname \xc2\x9b1m", b" at port 2\nand \x07") as server:
+        lines = on_terminal("-port", server.port, "-names").splitlines()
+        assert lines[1:] == ["name zo\u00eb\\x1b[2J at port 1", "name \\xc2\\x9b1m at port 2", "and \\x07"]
+    with FakeServer(b"\x1b[2Jabc") as server:
+        assert on_terminal("-port", server.port, "-stop", "a") == "\\x1b[2Jabc\r\n"
+
+
+def test_a_long_listing_is_shown_whole():
+    said = b"".join(b"name n%d at port 1\n" % n for n in range(600)) + b"x" * 9000
+    with FakeServer(b"\0\0\x11\x11" + said) as server:
+        text = on_terminal("-port", server.port, "-names").replace("\r\n", "\n")
+        assert text.partition("\n")[2] == said.decode()
 
 
 def test_ipv6_loopback_is_asked_first():
