@@ -17,6 +17,7 @@
 #include "core/refusals.h"
 #include "core/registry.h"
 #include "core/rules.h"
+#include "core/shares.h"
 
 /* --- allocations that fail -------------------------------------------------------------------- */
 
@@ -306,6 +307,37 @@ static int op_refusals(void) {
         return r < 0 ? r : 0;
 }
 
+/* Nobody is told: who cannot be written down counts as a user who is not known, and buckets that cannot be had make the
+ * search longer. What is counted is right all the same. */
+static int op_shares(void) {
+        enum { N = 150 };
+        const Party unknown = party_of_user(NODE_UID_UNKNOWN);
+        _cleanup_(shares_freep) Shares *shares = NULL;
+        Place places[N] = { { 0 } };
+        size_t n_unknown = 0;
+        int r = WHILE_SHORT(shares_new(&shares, 1));
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < N; i++) {
+                const Party party = party_of_user((uid_t)i);
+
+                is_short = true;
+                shares_take(shares, places + i, PLACE_PASSING, &party);
+                is_short = false;
+                n_unknown += party_equal(place_party(places + i), &unknown);
+                ck_assert_uint_eq(shares_n_of(shares, &party, PLACE_PASSING), party_equal(place_party(places + i), &party));
+        }
+        ck_assert_uint_le(n_unknown, has_failed);
+        ck_assert_uint_eq(shares_n_of(shares, &unknown, PLACE_PASSING), n_unknown);
+        ck_assert_uint_eq(shares_n_taken(shares, PLACE_PASSING), N);
+        for (size_t i = 0; i < N; i++) {
+                ck_assert_ptr_eq(shares_find_culprit(shares), places + i);
+                shares_leave(shares, places + i);
+        }
+        return has_failed ? -ENOMEM : 0;
+}
+
 static int op_rules(void) {
         char pattern[] = "mail*", text[] = "unit:mail*";
         const RuleOwner owner = { .kind = RULE_OWNER_UNIT, .pattern = pattern, .text = text };
@@ -337,6 +369,7 @@ static const struct {
         { "found", op_found }, { "announced", op_announced }, { "restore", op_restore }, { "copy node", op_copy_node }, { "label", op_label },
         { "changes", op_changes },   { "control", op_control },   { "entries", op_entries }, { "glob", op_glob },
         { "refusals", op_refusals }, { "rules", op_rules },       { "access", op_access },
+        { "shares", op_shares },
 };
 
 START_TEST(test_an_allocation_that_fails_is_told_and_changes_nothing) {

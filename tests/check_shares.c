@@ -205,7 +205,7 @@ END_TEST
 
 /* --- against a model ---------------------------------------------------------------------------------- */
 
-enum { N_PLACES = 400, N_PARTIES = 90, N_STEPS = 40000 };
+enum { N_PLACES = 400, N_PARTIES = 300 /* more than there are buckets at first */, N_STEPS = 40000 };
 
 typedef struct Model {
         Shares *shares;
@@ -222,6 +222,7 @@ static Party party_of_number(unsigned number) {
         if (number % 2)
                 return party_of_user(number);
         address.bytes[0] = 0x20;
+        address.bytes[6] = (uint8_t)(number >> 8);
         address.bytes[7] = (uint8_t)number;
         return party_of_address(&address);
 }
@@ -229,7 +230,7 @@ static Party party_of_number(unsigned number) {
 static void model_take(Model *model, size_t i) {
         model->came[i] = ++model->n_came;
         /* a few have most of them */
-        model->of[i] = (unsigned)(rand() % 4 ? rand() % 5 : rand() % N_PARTIES);
+        model->of[i] = (unsigned)(rand() % 2 ? rand() % 5 : rand() % N_PARTIES);
         model->is_named[i] = false;
         shares_take_unnamed(model->shares, model->places + i);
 }
