@@ -479,24 +479,56 @@ START_TEST(test_a_silent_client_is_closed_no_earlier_than_said) {
 }
 END_TEST
 
-START_TEST(test_silence_is_counted_from_the_last_byte_and_the_whole_request_has_a_bound) {
+/* A client that does something every 50 ms. Where the two of us are not let run for nearly as long as silence may last, that
+ * was silence, and says nothing of the server: then all is played again. */
+typedef struct Busy {
+        uint64_t began_usec, last_usec, longest_usec;
+} Busy;
+
+enum { BUSY_ATTEMPTS = 10 };
+
+static void busy_begin(Busy *busy) {
+        *busy = (Busy){ .began_usec = test_now(), .last_usec = test_now() };
+}
+
+static void busy_note(Busy *busy) {
+        uint64_t now = test_now();
+
+        busy->longest_usec = max_u64(busy->longest_usec, now - busy->last_usec);
+        busy->last_usec = now;
+}
+
+static bool busy_was_kept(const Busy *busy) {
+        return busy->longest_usec >= SHORT_USEC - 100 * USEC_PER_MSEC;
+}
+
+static bool silence_is_counted_from_the_last_byte(void) {
         Bench *bench = bench_new(&impatient);
         int fd = client(bench);
-        uint64_t began = test_now();
         Heard heard = { 0 };
+        Busy busy;
 
+        busy_begin(&busy);
         /* 3000 bytes announced, of which one comes every 50 ms. */
         say(fd, "\x0b\xb8", 2);
-        while (!hear(fd, &heard) && test_now() - began < LONG_USEC) {
+        while (!hear(fd, &heard) && test_now() - busy.began_usec < LONG_USEC) {
                 run_for(bench->event, 50 * USEC_PER_MSEC);
                 (void)!send(fd, "x", 1, MSG_NOSIGNAL);
+                busy_note(&busy);
         }
-        assert_took(began, CONN_REQUEST_TIMES * SHORT_USEC);
+        if (!busy_was_kept(&busy))
+                assert_took(busy.began_usec, CONN_REQUEST_TIMES * SHORT_USEC);
         ck_assert_uint_eq(bench->counters.n_timed_out, 1);
         ck_assert_uint_eq(heard.n_data, 0);
         heard_done(&heard);
         close(fd);
         bench_free(bench);
+        return !busy_was_kept(&busy);
+}
+
+START_TEST(test_silence_is_counted_from_the_last_byte_and_the_whole_request_has_a_bound) {
+        for (int i = 0; i < BUSY_ATTEMPTS && !silence_is_counted_from_the_last_byte(); i++)
+                ;
 }
 END_TEST
 
@@ -522,11 +554,11 @@ static void set_buffers(int fd, int n_bytes) {
         ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &n_bytes, sizeof n_bytes), 0);
 }
 
-START_TEST(test_a_client_that_reads_a_little_now_and_then_has_ten_times_as_long) {
+static bool reads_a_little_now_and_then(void) {
         Bench *bench = bench_new(&impatient);
         int fd = client(bench);
         Heard heard = { 0 };
-        uint64_t began;
+        Busy busy;
 
         bench->blob = numbered_blob(10 * 1000 * 1000);
         say_request(fd, "k", 1);
@@ -534,17 +566,25 @@ START_TEST(test_a_client_that_reads_a_little_now_and_then_has_ten_times_as_long)
         /* Small buffers on both sides, so that the server sees each time that something was read. */
         set_buffers(fd, 65536);
         set_buffers(conn_fd(bench->kept), 65536);
-        began = test_now();
+        busy_begin(&busy);
         conn_answer_blob(bench->kept, NULL, 0, blob_ref(bench->blob));
-        while (bench->counters.n_timed_out == 0 && test_now() - began < LONG_USEC) {
+        while (bench->counters.n_timed_out == 0 && test_now() - busy.began_usec < LONG_USEC) {
                 hear_some(fd, &heard, 60 * 1000);
                 run_for(bench->event, 50 * USEC_PER_MSEC);
+                busy_note(&busy);
         }
-        assert_took(began, CONN_ANSWER_TIMES * SHORT_USEC);
+        if (!busy_was_kept(&busy))
+                assert_took(busy.began_usec, CONN_ANSWER_TIMES * SHORT_USEC);
         ck_assert(!heard.has_ended);
         heard_done(&heard);
         close(fd);
         bench_free(bench);
+        return !busy_was_kept(&busy);
+}
+
+START_TEST(test_a_client_that_reads_a_little_now_and_then_has_ten_times_as_long) {
+        for (int i = 0; i < BUSY_ATTEMPTS && !reads_a_little_now_and_then(); i++)
+                ;
 }
 END_TEST
 
