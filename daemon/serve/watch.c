@@ -587,7 +587,7 @@ void watch_on_request(Watch *watch, Conn *conn, const ControlRequest *request) {
         uint64_t revision = 0, heartbeat_usec = parse_heartbeat(request);
         bool is_resumed = watch_may_resume(watch, request, &revision);
         const char *wrong = NULL;
-        Watcher *watcher;
+        Watcher *watcher = NULL;
         int r = filter_new(&filter, request, &wrong);
 
         if (r > 0) {
