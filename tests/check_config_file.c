@@ -211,6 +211,8 @@ static const struct {
         { "[reserve a]\nname = a\nfor = uid:1\n", ":2: there is no setting 'name' in [reserve]", DEFAULTS, 2 },
         { "[reserve a]\nnames = a@host\nfor = uid:1\n", ":2: names 'a@host' is not a pattern of names", DEFAULTS, 2 },
         { "[reserve a]\nnames = a # b\nfor = uid:1\n", ":2: names '#' is not", DEFAULTS, 2 },
+        { "[reserve a]\nnames =;a\nfor = uid:1\n", ":2: names ';a' is not", DEFAULTS, 2 },
+        { "[listings]\nhelpers = a,;b c\n", ":2: helpers ';b' is not a pattern", "names-with-helpers = yes", 1 },
         { "[reserve a]\nnames = a\n", ":1: [reserve a] has no line for=", DEFAULTS, 1 },
         { "[reserve a]\nfor = uid:1\n", ":1: [reserve a] has no line names=", DEFAULTS, 1 },
         { "[reserve a]\n", ":1: [reserve a] has no line names=", DEFAULTS, 1 },

@@ -145,9 +145,10 @@ static int take_log_level(Settings *settings, const char *word) {
         return -EINVAL;
 }
 
-/* Whoever writes app@host means the name, but no name that is registered has a host. */
+/* Whoever writes app@host means the name, but no name that is registered has a host. And what begins as a comment does was
+ * meant as one: right behind the '=' it is none to inih. */
 bool setting_is_name_pattern(const char *word) {
-        return *word && *word != '#' && !strchr(word, '@') && strlen(word) <= NODE_NAME_BYTES_MAX;
+        return *word && !strchr("#;", *word) && !strchr(word, '@') && strlen(word) <= NODE_NAME_BYTES_MAX;
 }
 
 static int take_helper(Settings *settings, const char *word) {
