@@ -49,8 +49,12 @@ class Inside:
             self._known.notify_all()
 
     def say(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self._reader.join(15)
+            raise AssertionError(f"{self.unit} has ended: {self.output()[-3000:]}") from None
 
     def output(self):
         """What it printed besides events: why it failed."""

@@ -38,15 +38,19 @@ def say(event, **fields):
 class Node:
     def __init__(self, swarm, name):
         self.swarm, self.name = swarm, name
-        self.sock, self.creation = None, None
+        self.sock, self.creation, self.is_asking = None, None, False
         family = socket.AF_INET6 if ":" in swarm.args.listen else socket.AF_INET
         self.listener = socket.socket(family, socket.SOCK_STREAM)
         self.listener.bind((swarm.args.listen, swarm.args.port))
         self.listener.listen(5)
         self.port = self.listener.getsockname()[1]
 
+    def ask(self, is_asking):
+        self.swarm.n_asking += is_asking - self.is_asking
+        self.is_asking = is_asking
+
     def connect(self):
-        self.swarm.n_asking += 1
+        self.ask(True)
         try:
             self.sock = socket.create_connection((self.swarm.args.host, 4369), timeout=10)
             self.sock.sendall(frame(alive2(self.name, self.port)))
@@ -56,6 +60,8 @@ class Node:
         self.swarm.selector.register(self.sock, selectors.EVENT_READ, self.on_answer)
 
     def on_answer(self):
+        if not self.sock:
+            return  # it was told to leave in the same turn
         try:
             data = self.sock.recv(64)
         except BlockingIOError:
@@ -67,19 +73,21 @@ class Node:
         reply = Alive2Reply.decode(data)
         if reply.result != 0:
             return self.fail("refused")
-        self.swarm.n_asking -= 1
+        self.ask(False)
         say("registered" if self.creation is None else "returned", name=self.name, port=self.port, creation=reply.creation)
         self.creation = reply.creation
         self.swarm.selector.modify(self.sock, selectors.EVENT_READ, self.on_loss)
 
     def on_loss(self):
+        if not self.sock:
+            return
         say("lost", name=self.name)
         self.disconnect()
         self.swarm.later(RETURN_AFTER, self)
 
     def fail(self, why):
         """OTP's first attempt ends the node; what comes back tries again."""
-        self.swarm.n_asking -= 1
+        self.ask(False)
         say("failed", name=self.name, why=why)
         self.disconnect()
         if self.creation is not None:
@@ -95,6 +103,7 @@ class Node:
             self.sock = None
 
     def leave(self):
+        self.ask(False)
         self.disconnect()
         self.listener.close()
 
