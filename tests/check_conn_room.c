@@ -294,6 +294,27 @@ START_TEST(test_who_holds_most_of_what_is_read_slowly_makes_room) {
 }
 END_TEST
 
+/* Connections that say nothing, of which it is not known whose they are, hide nobody. */
+START_TEST(test_who_reads_slowly_is_known_however_many_are_silent) {
+        Bench *bench = bench_new(1000);
+        int silent[300], fds[12];
+
+        for (size_t i = 0; i < ELEMENTS(silent); i++)
+                silent[i] = client(bench, 'a', NULL);
+        fds[0] = client(bench, 'b', "l");
+        for (size_t i = 1; i < ELEMENTS(fds); i++)
+                fds[i] = client(bench, 'a', "l");
+        ck_assert_str_eq(bench->offences, "AA");
+        ck_assert(is_open(bench, fds[0]));
+        ck_assert_uint_eq(bench->n_asked, ELEMENTS(fds));
+        for (size_t i = 0; i < ELEMENTS(silent); i++)
+                close(silent[i]);
+        for (size_t i = 0; i < ELEMENTS(fds); i++)
+                close(fds[i]);
+        bench_free(bench);
+}
+END_TEST
+
 /* --- who may have one more ----------------------------------------------------------------------------- */
 
 static const struct {
@@ -630,6 +651,7 @@ Suite *suite(void) {
         tcase_add_test(room, test_room_can_be_made_at_any_time);
         suite_add_tcase(suite, room);
         tcase_add_loop_test(room, test_who_holds_most_of_what_is_read_slowly_makes_room, 0, ELEMENTS(readers));
+        tcase_add_test(room, test_who_reads_slowly_is_known_however_many_are_silent);
         tcase_add_loop_test(more, test_whoever_takes_what_he_can_leaves_some_for_others, 0, ELEMENTS(greed));
         tcase_add_test(more, test_who_finds_no_place_and_has_none_is_not_blamed);
         tcase_add_test(more, test_kinds_of_waiting_have_a_bound_together);

@@ -48,7 +48,7 @@ static size_t name_all(Shares *shares, const Place *places, const char *letters)
         for (Place *place; (place = shares_oldest_unnamed(shares)); n++) {
                 Party party = party_of_letter(letters[place - places]);
 
-                shares_name_oldest(shares, &party);
+                shares_name(shares, shares_oldest_unnamed(shares), &party);
         }
         return n;
 }
@@ -188,7 +188,7 @@ START_TEST(test_bytes_are_counted_for_whoever_has_the_place_as_long_as_he_has_it
                 ck_assert_uint_eq(shares_n_bytes_of_party(places + i), 10);
         }
         for (size_t i = 0; i < ELEMENTS(places); i++)
-                shares_name_oldest(shares, i < 3 ? &a : &b);
+                shares_name(shares, shares_oldest_unnamed(shares), i < 3 ? &a : &b);
         ck_assert_uint_eq(shares_n_bytes_of_party(places + 0), 30);
         ck_assert_uint_eq(shares_n_bytes_of_party(places + 3), 10);
         shares_weigh(places + 1, 4);
@@ -254,7 +254,7 @@ static void model_name(Model *model) {
                 return;
         party = party_of_number(model->of[oldest]);
         model->is_named[oldest] = true;
-        shares_name_oldest(model->shares, &party);
+        shares_name(model->shares, shares_oldest_unnamed(model->shares), &party);
 }
 
 static void model_check(const Model *model) {

@@ -249,9 +249,8 @@ Place *shares_oldest_unnamed(const Shares *shares) {
         return shares->oldest_unnamed;
 }
 
-void shares_name_oldest(Shares *shares, const Party *party) {
-        Place *place = shares->oldest_unnamed;
-
+void shares_name(Shares *shares, Place *place, const Party *party) {
+        assert(place->number > 0 && !place->account);
         unlink_place(&shares->oldest_unnamed, &shares->newest_unnamed, place);
         add_to_account(shares, get_account(shares, party), place);
 }

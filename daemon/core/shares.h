@@ -38,8 +38,8 @@ DEFINE_CLEANUP(Shares *, shares_free)
 
 /* A passing place whose party is not known yet. */
 void shares_take_unnamed(Shares *shares, Place *place);
-/* Gives the oldest of those to `party`; without memory for a new party, to the user that is not known. */
-void shares_name_oldest(Shares *shares, const Party *party);
+/* Gives one of those to `party`; without memory for a new party, to the user that is not known. */
+void shares_name(Shares *shares, Place *place, const Party *party);
 /* NULL: all have a name. */
 Place *shares_oldest_unnamed(const Shares *shares);
 void shares_take(Shares *shares, Place *place, PlaceKind kind, const Party *party);

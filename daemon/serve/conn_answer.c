@@ -88,7 +88,7 @@ void conn_answer_blob(Conn *conn, const void *head, size_t n_head, Blob *blob) {
 void conn_answer_listing(Conn *conn, Listings *listings, const void *head, size_t n_head, Blob *blob) {
         conn_answer_blob(conn, head, n_head, blob);
         if (conn->place.number != 0)
-                shares_weigh(&conn->place, blob->n_data);
+                conn_weigh_place(conn, blob->n_data);
         conns_shed_slow_readers(conn->conns, listings);
 }
 

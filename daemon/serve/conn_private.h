@@ -132,6 +132,8 @@ int conns_open_turns(Conns *conns);
 size_t conns_n_passing_max(const Conns *conns);
 /* A passing connection that waits for its client counts from now on. */
 void conn_take_place(Conn *conn);
+/* One that has its place is known by name from now on, and so much is kept for it. */
+void conn_weigh_place(Conn *conn, size_t n_bytes);
 /* As conn_enter_state(), where there is a place of `kind` for it, of which there are `n_max` (0: one in CONN_SHARE of all).
  * -EBUSY: he has too many, or all have. */
 int conn_settle(Conn *conn, ConnState state, uint32_t events, PlaceKind kind, size_t n_max);

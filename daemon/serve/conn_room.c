@@ -28,7 +28,7 @@ static size_t conns_n_staying(const Conns *conns) {
         return conns->n_conns - conns->passing.n_conns;
 }
 
-/* Nodes whose connections were stored may be more than the limit is now: also then lookups have their part (P6). */
+/* Nodes whose connections were stored, or who come back, may be more than the limit: also then lookups have their part (P6). */
 size_t conns_n_passing_max(const Conns *conns) {
         size_t n_max = conns->options.n_conns_max, n_reserve = n_max / CONN_RESERVE, n_staying = conns_n_staying(conns);
 
@@ -53,7 +53,7 @@ static void conns_give_names(Conns *conns, unsigned n_most) {
         for (; n_most > 0 && (place = shares_oldest_unnamed(conns->shares)); n_most--) {
                 Party party = conn_find_party(conn_of(place));
 
-                shares_name_oldest(conns->shares, &party);
+                shares_name(conns->shares, place, &party);
         }
 }
 
@@ -65,6 +65,18 @@ void conn_take_place(Conn *conn) {
         shares_take_unnamed(conns->shares, &conn->place);
         if (shares_are_scarce(conns->passing.n_conns, conns_n_passing_max(conns)))
                 conns_give_names(conns, NAMED_FOR_EACH);
+}
+
+/* Few are read slowly, and of these it matters at once whose they are. */
+void conn_weigh_place(Conn *conn, size_t n_bytes) {
+        Conns *conns = conn->conns;
+
+        if (conns->handler.find_party && !place_party(&conn->place)) {
+                Party party = conn_find_party(conn);
+
+                shares_name(conns->shares, &conn->place, &party);
+        }
+        shares_weigh(&conn->place, n_bytes);
 }
 
 /* --- who makes room ------------------------------------------------------------------------------- */
@@ -111,22 +123,16 @@ static Conn *conns_find_slow_reader(const Conns *conns, const Listings *listings
         return found;
 }
 
-/* `party` NULL: it has no name. */
-static bool place_is_of(const Place *place, const Party *party) {
-        const Party *own = place_party(place);
-
-        return own && party ? party_equal(own, party) : own == party;
-}
-
-/* All of the same party that read the same: as long as one of them does it is not free. */
+/* All that read the same of whoever holds as much as this one: as long as one of them does it is not free. */
 static void conns_shed_readers_like(Conns *conns, const Conn *reader) {
-        const Party *named = place_party(&reader->place);
-        Party party = named ? *named : party_of_user(NODE_UID_UNKNOWN);
+        const Account *account = reader->place.account;
+        size_t n_most = shares_n_bytes_of_party(&reader->place);
         const Blob *blob = reader->blob;
 
         for (Conn *conn = conns->passing.first, *next; conn; conn = next) {
                 next = conn->next;
-                if (conn->blob != blob || !place_is_of(&conn->place, named ? &party : NULL))
+                if (conn->blob != blob ||
+                    (conn->place.account != account && shares_n_bytes_of_party(&conn->place) < n_most))
                         continue;
                 log_event(LOG_WARNING, LOG_EVENT_SHED, &(LogFields){ .peer = conn_peer_text(conn) },
                           "Closed %s, which reads an old listing too slowly", conn_peer_text(conn));
@@ -136,10 +142,8 @@ static void conns_shed_readers_like(Conns *conns, const Conn *reader) {
 
 void conns_shed_slow_readers(Conns *conns, Listings *listings) {
         while (listings_are_too_many(listings)) {
-                Conn *reader;
+                Conn *reader = conns_find_slow_reader(conns, listings);
 
-                conns_give_names(conns, NAMED_AT_ONCE);
-                reader = conns_find_slow_reader(conns, listings);
                 if (!reader)
                         return;
                 conns_shed_readers_like(conns, reader);

@@ -203,7 +203,7 @@ static bool registrar_holds(Registrar *registrar, Conn *conn, const Event *event
 }
 
 /* The registry has its own bounds; but what is held and what streams takes room, too (P6). Where a node of that name is in
- * the way it is for the registry to say whether the newcomer takes its place: that needs no other (P4). */
+ * the way it is for the registry to say whether the newcomer takes its place: who comes back must not find it taken (P4). */
 static bool registrar_has_room(Registrar *registrar, Conn *conn, const Event *event) {
         Address scope = registry_scope_of(&event->listener);
 
