@@ -426,6 +426,13 @@ Node *registry_find_by_cookie(const Registry *registry, uint64_t cookie) {
         return index->nodes[position];
 }
 
+Node *registry_find_after_cookie(const Registry *registry, uint64_t cookie) {
+        const Index *index = &registry->by_cookie;
+        size_t position = index_seek_cookie(index, cookie, UINT64_MAX);
+
+        return position < index->n_nodes ? index->nodes[position] : NULL;
+}
+
 Node *registry_next_by_cookie(const Registry *registry, const Node *node) {
         const Index *index = &registry->by_cookie;
         uint64_t cookie = node->listener.cookie;

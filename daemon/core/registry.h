@@ -206,6 +206,8 @@ Node *registry_find_sole(const Registry *registry, const char *name, size_t n_na
 /* The oldest node whose listener has `cookie` (not 0), or NULL. One listener can stand behind several
  * names; registry_next_by_cookie() steps on. */
 Node *registry_find_by_cookie(const Registry *registry, uint64_t cookie);
+/* The first of the listener with the next greater cookie; NULL: there is none. */
+Node *registry_find_after_cookie(const Registry *registry, uint64_t cookie);
 Node *registry_next_by_cookie(const Registry *registry, const Node *node);
 
 /* On this machine. */

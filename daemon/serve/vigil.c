@@ -31,6 +31,9 @@
 #define REVIEW_BATCH 500
 #define REVIEW_NEXT_USEC (1 * USEC_PER_SEC)
 
+/* For those whose grace is over, and for a review: each may have many twins (P6). */
+#define TURN_USEC (1 * USEC_PER_MSEC)
+
 /* Announcements handled in one turn of the loop. */
 #define ANNOUNCEMENT_BATCH 256
 
@@ -269,6 +272,7 @@ static bool vigil_finds_awaited(Vigil *vigil, Node *node) {
 static int vigil_on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
         Vigil *vigil = userdata;
         uint64_t now = vigil_now(vigil, CLOCK_MONOTONIC);
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + TURN_USEC;
         Node *next;
 
         (void)source;
@@ -281,6 +285,8 @@ static int vigil_on_expiry(sd_event_source *source, uint64_t usec, void *userdat
                         next = registry_newest(vigil->registry); /* who was next may be the one who is gone */
                 else
                         vigil_tell(vigil, EVENT_AWAIT_EXPIRED, node);
+                if (now_usec(CLOCK_MONOTONIC) >= until)
+                        break; /* the timer is set to those that are left */
         }
         vigil_arm_expiry(vigil);
         return 0;
@@ -371,34 +377,27 @@ void vigil_settle_holders(Vigil *vigil, const char *name, size_t n_name, const A
 
 /* --- without an announcement --------------------------------------------------------------------- */
 
-static Node *vigil_find_before(const Vigil *vigil, uint64_t serial) {
-        Node *node = registry_newest(vigil->registry);
-
-        while (node && node->serial >= serial)
-                node = node->older;
-        return node;
-}
-
 /* P3: the kernel makes announcements in a queue of its own, and none where it has no memory for one. That one was lost
- * nobody tells then. */
+ * nobody tells then. By cookie, an order in which those who come and go move nobody else. */
 static int vigil_on_review(sd_event_source *source, uint64_t usec, void *userdata) {
         Vigil *vigil = userdata;
-        Node *node = vigil_find_before(vigil, vigil->review_serial), *older;
-        uint64_t now = vigil_now(vigil, CLOCK_MONOTONIC);
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + TURN_USEC;
+        Node *node = registry_find_after_cookie(vigil->registry, vigil->review_cookie);
 
         (void)source;
         (void)usec;
-        for (unsigned n = 0; node && n < REVIEW_BATCH; n++, node = older) {
-                older = node->older;
-                vigil->review_serial = node->serial;
-                if (vigil_asks_listener(vigil, node) == 0) {
-                        vigil_on_node_bare(vigil, node);
-                        older = vigil_find_before(vigil, vigil->review_serial); /* a twin may be gone */
-                }
+        for (unsigned n = 0; node && n < REVIEW_BATCH; n++) {
+                vigil->review_cookie = node->listener.cookie;
+                if (vigil_asks_listener(vigil, node) == 0)
+                        vigil_on_listener_gone(vigil, vigil->review_cookie);
+                node = registry_find_after_cookie(vigil->registry, vigil->review_cookie);
+                if (now_usec(CLOCK_MONOTONIC) >= until)
+                        break;
         }
         if (!node)
-                vigil->review_serial = UINT64_MAX;
-        timer_arm(vigil->review, now + (node ? REVIEW_NEXT_USEC : vigil->review_usec));
+                vigil->review_cookie = 0;
+        timer_arm(vigil->review,
+                  vigil_now(vigil, CLOCK_MONOTONIC) + (node ? REVIEW_NEXT_USEC : vigil->review_usec));
         return 0;
 }
 
@@ -449,7 +448,6 @@ int vigil_new(Vigil **ret, sd_event *event, Registry *registry, Ledger *ledger, 
                 .counters = counters,
                 .listener_fd = listener_fd,
                 .review_usec = review_usec,
-                .review_serial = UINT64_MAX,
         };
         r = timer_new(&vigil->expiry, event, 100 * USEC_PER_MSEC, vigil_on_expiry, vigil);
         if (r < 0)

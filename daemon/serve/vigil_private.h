@@ -19,7 +19,7 @@ struct Vigil {
         uint64_t sight_retry_usec;
         sd_event_source *review; /* asks for every listener, some at a time */
         uint64_t review_usec;
-        uint64_t review_serial; /* those before it are still to be asked for */
+        uint64_t review_cookie; /* those after it are still to be asked for */
         uint64_t grace_until_usec; /* of rows of which nothing could be known at the start */
         int listener_fd;
         const char *blind_reason; /* static; NULL: it sees */
