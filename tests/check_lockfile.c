@@ -40,6 +40,14 @@ START_TEST(test_the_file_says_for_people_who_holds_the_lock_and_how_far_creation
 }
 END_TEST
 
+START_TEST(test_a_lock_that_was_made_for_the_group_is_so_no_more) {
+        lockfile_release(acquire());
+        ck_assert_int_eq(chmod(path, 0640), 0);
+        lockfile_release(acquire());
+        ck_assert_uint_eq(file_mode(path), 0600);
+}
+END_TEST
+
 START_TEST(test_a_lock_is_held_once_and_the_other_is_told_by_whom) {
         Lockfile *first = acquire(), *second = NULL;
         pid_t holder = 0;
@@ -220,6 +228,7 @@ Suite *suite(void) {
         tcase_add_unchecked_fixture(tcase, make_root, remove_root);
         tcase_add_checked_fixture(tcase, set_up, NULL);
         tcase_add_test(tcase, test_the_file_says_for_people_who_holds_the_lock_and_how_far_creations_were_given);
+        tcase_add_test(tcase, test_a_lock_that_was_made_for_the_group_is_so_no_more);
         tcase_add_test(tcase, test_a_lock_is_held_once_and_the_other_is_told_by_whom);
         tcase_add_test(tcase, test_a_lock_ends_with_its_holder_and_creations_stay);
         tcase_add_test(tcase, test_creations_are_only_raised);

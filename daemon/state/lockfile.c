@@ -140,6 +140,9 @@ static int lockfile_try(Lockfile *lock, pid_t *ret_holder_pid) {
                 lockfile_read(lock, ret_holder_pid, &creations);
                 return -EBUSY;
         }
+        /* One that an older daemon has made for the group. */
+        if (!lock->is_read_only && (facts.st_mode & 07777) != FILE_MODE)
+                (void)fchmod(lock->fd, FILE_MODE);
         lock->device = facts.st_dev;
         lock->inode = facts.st_ino;
         return lockfile_is_in_place(lock) ? 0 : -EAGAIN;
