@@ -28,7 +28,7 @@ static void allow_descriptors(void) {
 RollcallExit crowd_init(Crowd *crowd, const Options *options, const LineManner *manner) {
         RollcallExit status;
 
-        *crowd = (Crowd){ 0 };
+        *crowd = (Crowd){ .turn_usec = now_usec(CLOCK_MONOTONIC) };
         status = machines_parse(options->at.texts, options->at.n_texts, options->port, &crowd->machines);
         if (status != ROLLCALL_EXIT_OK)
                 return status;
@@ -109,6 +109,7 @@ static void wait(Crowd *crowd, uint64_t until_usec) {
         else if (wake_usec != USEC_INFINITE) /* in steps of an hour, and never a moment too early */
                 timeout_msec = (int)min_u64((wake_usec - now + 999) / 1000, 3600 * 1000);
         poll(crowd->items, n, timeout_msec);
+        crowd->turn_usec = now_usec(CLOCK_MONOTONIC); /* nobody has had anything of it */
 }
 
 /* What has come in time is told, but of who talks without an end not for ever. */
