@@ -9,7 +9,6 @@
 
 #include "core/formers.h"
 
-
 #include "core/creation.h"
 
 int formers_init(Formers *formers, size_t n_max) {

@@ -202,7 +202,7 @@ def test_nodes_of_one_name_on_one_port_come_and_go_in_any_order(n):
                 if random.random() < 0.5:
                     nodes.start(address)
             nodes.assert_all_open()
-            wait_for(lambda: nodes.scopes() == nodes.alive(), lambda: f"{nodes.alive()}: {nodes.scopes()}", 3)
+            wait_for(lambda: nodes.scopes() == nodes.alive(), lambda: f"{nodes.alive()}: {nodes.scopes()}", 20)
             nodes.start(*random.sample(sorted(set(nodes.held) - set(nodes.alive())), n - len(nodes.alive())))
             nodes.assert_all_open()
             assert nodes.scopes() == sorted(nodes.held)
