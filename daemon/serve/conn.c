@@ -356,6 +356,18 @@ static void conn_on_ready(Conn *conn, uint32_t events) {
         }
 }
 
+/* Whoever has no turn in a batch is told of again, in the same order, and most who had one are ready no more. Streams may be
+ * for long: they go first every other time at most, so that others have the time that there is for a batch. */
+static void conns_order(Conns *conns, struct epoll_event *ready, int n) {
+        struct epoll_event first = ready[0];
+
+        if (conns->has_sent && !first.data.ptr) {
+                ready[0] = ready[n - 1];
+                ready[n - 1] = first;
+        }
+        conns->has_sent = false;
+}
+
 static int conns_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct epoll_event ready[SERVE_BATCH];
         Conns *conns = userdata;
@@ -365,12 +377,15 @@ static int conns_on_io(sd_event_source *source, int fd, uint32_t events, void *u
         (void)source;
         (void)events;
         conns_enter(conns);
-        /* Whoever has no turn now is told of again, behind the others. */
+        if (n > 1)
+                conns_order(conns, ready, n);
         for (int i = 0; i < n && (i == 0 || now_usec(CLOCK_MONOTONIC) < until); i++)
                 if (ready[i].data.ptr)
                         conn_on_ready(ready[i].data.ptr, ready[i].events);
-                else
+                else {
                         conns_on_outgoing(conns);
+                        conns->has_sent = true;
+                }
         conns_serve_overdue(conns);
         conns_leave(conns);
         return 0;

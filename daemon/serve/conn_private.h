@@ -49,6 +49,7 @@ struct Conns {
         sd_event_source *reaper;
         Conn *outgoing_first, *outgoing_last; /* streams with something that the loop is to send */
         int outgoing_fd;                      /* an eventfd in epoll_fd, readable while there are any */
+        bool has_sent;                        /* to them, in the last batch */
         unsigned depth; /* callbacks of ours on the stack */
         size_t n_conns; /* without the finished ones */
         uint8_t scratch[WIRE_FRAME_MAX + 1];
