@@ -125,6 +125,8 @@ def test_run_again_after_kill_9_answers_for_the_live_node_at_once(checkout, netw
         node = running_node(run, run.commands[0])
         with node:
             port = wait_for(lambda: client.port_please("a"), "the node", 30).port
+            # It is found when it is known; what it is promised is promised when its row is in the file.
+            wait_for(lambda: run.try_command(run.commands[2]).startswith("a|"), "its row", 30)
             run.process.kill()
             run.process.wait()
             with DevRun(checkout, network) as again:
