@@ -437,22 +437,25 @@ void conn_forget_input(Conn *conn) {
         conn->n_in = 0;
 }
 
-bool conn_has_something_to_say(const Conn *conn) {
+/* Of recv(), of a byte that stays where it is. */
+static ssize_t conn_peek(const Conn *conn) {
         uint8_t byte;
         ssize_t n;
 
         do
                 n = recv(conn->fd, &byte, 1, MSG_PEEK);
         while (n < 0 && errno == EINTR);
+        return n;
+}
+
+bool conn_has_something_to_say(const Conn *conn) {
         /* That the kernel is short of memory is no word of the client's. */
-        return !(n < 0 && (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS));
+        return !(conn_peek(conn) < 0 && (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS));
 }
 
 /* One who has only shut down his side can read. */
 bool conn_is_broken(const Conn *conn) {
-        uint8_t byte;
-
-        return recv(conn->fd, &byte, 1, MSG_PEEK) < 0 && (errno == ECONNRESET || errno == EPIPE || errno == ETIMEDOUT);
+        return conn_peek(conn) < 0 && (errno == ECONNRESET || errno == EPIPE || errno == ETIMEDOUT);
 }
 
 static void conn_read(Conn *conn) {

@@ -345,10 +345,7 @@ void vigil_settle_name(Vigil *vigil, const NodeInfo *info) {
 
 /* False where the kernel does not say: then nothing follows. */
 static bool vigil_knows_gone(Vigil *vigil, const Node *node) {
-        if (vigil->blind_reason || node->listener.cookie == 0)
-                return false;
-        return listeners_is_alive(vigil->listeners, &node->listener, node->info.port) == 0 &&
-               !vigil_may_be_mismatched(vigil, node);
+        return vigil_asks_listener(vigil, node) == 0 && !vigil_may_be_mismatched(vigil, node);
 }
 
 /* True if the registry is not as it was, and what stands in the way must be looked for anew. */
