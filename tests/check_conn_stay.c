@@ -767,12 +767,36 @@ static int kept_client(Bench *bench, bool is_adopted, int *ret_elsewhere) {
         return fd;
 }
 
+/* Adopted; given away; with a place in the fd store, whether or not it was given away. */
 START_TEST(test_a_registered_connection_that_is_finished_ends_also_for_who_has_a_duplicate) {
         Bench *bench = patient_bench();
-        int elsewhere, fd = kept_client(bench, _i, &elsewhere);
+        int elsewhere, fd = kept_client(bench, _i == 0, &elsewhere);
 
+        if (_i == 1)
+                conn_set_shared(bench->conn);
+        if (_i == 2)
+                conn_set_stored(bench->conn, (FdstoreEntry *)bench); /* any */
         conn_finish(bench->conn);
         expect_then_end(bench->event, fd, "", 0);
+        close(elsewhere);
+        bench_free(bench);
+}
+END_TEST
+
+/* What wakes the loop for it would go on for ever. */
+START_TEST(test_nothing_more_is_heard_of_one_that_is_finished_and_kept_elsewhere) {
+        Bench *bench = patient_bench();
+        int elsewhere, fd = kept_client(bench, _i == 0, &elsewhere);
+
+        if (_i == 1)
+                conn_set_shared(bench->conn);
+        conn_finish(bench->conn);
+        turn(bench->event);
+        ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
+        turn(bench->event);
+        ck_assert_int_eq(sd_event_run(bench->event, 0), 0);
+        ck_assert_uint_eq(bench->n_ended, 0);
+        close(fd);
         close(elsewhere);
         bench_free(bench);
 }
@@ -939,7 +963,8 @@ Suite *suite(void) {
         add_streams(suite);
 
         tcase = tcase_create("elsewhere");
-        tcase_add_loop_test(tcase, test_a_registered_connection_that_is_finished_ends_also_for_who_has_a_duplicate, 0, 2);
+        tcase_add_loop_test(tcase, test_a_registered_connection_that_is_finished_ends_also_for_who_has_a_duplicate, 0, 3);
+        tcase_add_loop_test(tcase, test_nothing_more_is_heard_of_one_that_is_finished_and_kept_elsewhere, 0, 2);
         tcase_add_loop_test(tcase, test_at_the_end_what_is_kept_elsewhere_stays_open, 0, 2);
         tcase_add_loop_test(tcase, test_an_adopted_connection_is_as_any_registered_one, 0, _ENDING_N);
         tcase_add_test(tcase, test_an_adopted_connection_of_the_network_knows_its_peer);

@@ -163,15 +163,20 @@ static int conns_on_reap(sd_event_source *source, void *userdata) {
         return 0;
 }
 
+/* systemd may hold a duplicate. */
+static bool conn_is_shared(const Conn *conn) {
+        return conn->is_shared || conn->stored;
+}
+
 static void conn_close(Conn *conn) {
         Conns *conns = conn->conns;
 
         assert(!conn->wait.is_waiting);
         conn->node = NULL;
         conns->n_conns--;
-        /* Out of epoll before it is closed: a descriptor that somebody else holds too (an fd store) would
-         * go on waking us. */
-        conn_unwatch(conn);
+        /* close() takes it out of epoll, but for one that somebody else holds, which would go on waking us. */
+        if (conn_is_shared(conn))
+                conn_unwatch(conn);
         conn_stream_unqueue(conn);
         conn->timer = sd_event_source_disable_unref(conn->timer);
         close_fdp(&conn->fd);
@@ -186,8 +191,8 @@ static void conn_close(Conn *conn) {
 void conn_finish(Conn *conn) {
         if (conn->state == CONN_FINISHED)
                 return;
-        /* systemd may hold a duplicate: closing alone would tell the node nothing. */
-        if (conn->state == CONN_REGISTERED)
+        /* Closing alone would tell the node nothing. */
+        if (conn->state == CONN_REGISTERED && conn_is_shared(conn))
                 shutdown(conn->fd, SHUT_RDWR);
         conn_close(conn);
 }

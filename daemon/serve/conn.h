@@ -160,6 +160,9 @@ void conn_stream_cut(Conn *conn, size_t upto, const void *last, size_t n_last);
 int conns_adopt(Conns *conns, int *fd, uint16_t port, Node *node, Conn **ret);
 /* Its place in the fd store, or NULL. Whoever sets it sees to it (serve/keeper). */
 void conn_set_stored(Conn *conn, FdstoreEntry *entry);
+/* systemd has been given a duplicate, and may have it whatever its place in the fd store is now. An adopted one is so from
+ * the beginning. */
+void conn_set_shared(Conn *conn);
 FdstoreEntry *conn_stored(const Conn *conn);
 /* Who is at the other end of a control connection, by the kernel's word (SO_PEERCRED). 0 or negative errno. */
 int conn_get_peer_uid(const Conn *conn, uid_t *ret);
@@ -180,8 +183,8 @@ void conn_set_node(Conn *conn, Node *node);
  * (P4: a newcomer's request can overtake the close before it). Calls nothing. */
 bool conn_has_ended(const Conn *conn);
 
-/* Closes at once, without a byte more; a registered one is shut down, too, lest it stays open in the fd store. The
- * object goes when nobody up the stack can still need it. */
+/* Closes at once, without a byte more; one that has a place in the fd store or is shared is shut down, too, lest it stays
+ * open there. The object goes when nobody up the stack can still need it. */
 void conn_finish(Conn *conn);
 
 /* For whoever keeps lists of connections that wait for a commit. */

@@ -85,6 +85,7 @@ struct Conn {
         ConnState state;
         int fd;
         bool has_local, has_answer;
+        bool is_shared; /* systemd was given a duplicate, whatever `stored` is */
         SocketAddress peer, local;
         uint64_t active_usec; /* CLOCK_MONOTONIC of the last byte */
         uint64_t began_usec;  /* of the request, then of the answer */

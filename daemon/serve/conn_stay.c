@@ -327,8 +327,13 @@ int conns_adopt(Conns *conns, int *fd, uint16_t port, Node *node, Conn **ret) {
                 return r;
         }
         conn->node = node;
+        conn->is_shared = true;
         *ret = conn;
         return 0;
+}
+
+void conn_set_shared(Conn *conn) {
+        conn->is_shared = true;
 }
 
 void conn_set_stored(Conn *conn, FdstoreEntry *entry) {

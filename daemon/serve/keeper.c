@@ -29,7 +29,10 @@ static FdstoreKey key_of(const Node *node) {
         return (FdstoreKey){ .serial = node->serial, .since_usec = node->since_usec };
 }
 
+/* Most nodes that come and go never got there: then nobody else has their connection, and to close it is enough. */
 static void keeper_drop(Keeper *keeper, Conn *conn) {
+        if (fdstore_is_stored(conn_stored(conn)))
+                conn_set_shared(conn);
         fdstore_drop(keeper->fdstore, conn_stored(conn));
         conn_set_stored(conn, NULL);
 }
