@@ -284,11 +284,10 @@ void conn_set_node(Conn *conn, Node *node) {
         conn->node = node;
 }
 
+/* Whatever epoll tells of is its end: what it tells of an EOF, an error or a byte, conn_has_ended() would only say again. */
 void conn_on_registered_ready(Conn *conn) {
         Conns *conns = conn->conns;
 
-        if (!conn_has_ended(conn))
-                return;
         conns->handler.on_end(conns->handler.userdata, conn);
         assert(conn->state == CONN_FINISHED);
 }

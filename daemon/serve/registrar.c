@@ -218,6 +218,12 @@ static int registrar_decide(Registrar *registrar, Conn *conn, const Event *event
         return 0;
 }
 
+/* Who has broken off before it was his turn would not hear of it, and his end would cost as much again (P6). Whoever is
+ * found in this kernel has not. */
+static bool registrar_is_left(const Conn *conn, const Event *event) {
+        return event->peer.uid == NODE_UID_UNKNOWN && conn_is_broken(conn);
+}
+
 /* Until when the newcomer waits, or 0: he was answered, or is gone. */
 static uint64_t registrar_register(Registrar *registrar, Conn *conn, const NodeInfo *info, const HeldTurn *turn) {
         Event event = {
@@ -233,6 +239,10 @@ static uint64_t registrar_register(Registrar *registrar, Conn *conn, const NodeI
         int r;
 
         vigil_examine(registrar->parts.vigil, conn, &event);
+        if (!turn && registrar_is_left(conn, &event)) {
+                conn_finish(conn);
+                return 0;
+        }
         unit_states_fill(registrar->parts.unit_states, &event);
         /* At whatever address: the one who has gone may be the twin of the one who is in the way. */
         vigil_settle_holders(registrar->parts.vigil, info->name, info->n_name, &ADDRESS_ANY);
@@ -261,13 +271,8 @@ static void registrar_serve_waiters(Registrar *registrar, const NodeInfo *info) 
         held_take_turns(registrar->held);
 }
 
-/* Who has broken off before it was his turn would not hear of it, and his end would cost as much again (P6). */
 void registrar_on_request(Registrar *registrar, Conn *conn, const NodeInfo *info) {
         registrar->parts.counters->n_alive2++;
-        if (conn_is_broken(conn)) {
-                conn_finish(conn);
-                return;
-        }
         registrar_serve_waiters(registrar, info);
         registrar_register(registrar, conn, info, NULL);
 }
