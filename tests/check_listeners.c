@@ -396,7 +396,7 @@ END_TEST
 /* --- the listener of a node ------------------------------------------------------------------- */
 
 static int find_listener(int fd, bool ipv6, NodePeer owner, NodeListener *ret) {
-        return listeners_find_listener(listeners, port_of(fd), ipv6, &owner, NULL, NULL, ret);
+        return listeners_find_listener(listeners, port_of(fd), ipv6, &owner, NULL, NULL, NULL, ret);
 }
 
 static uint64_t cgroup_of(int listener_fd) {
@@ -448,6 +448,89 @@ static const struct {
         { "0.0.0.0", true, "*", false },
         { "::ffff:127.0.0.3", false, "127.0.0.3", true },
 };
+
+/* Whatever is asked in one message is as if it were asked in two: who has connected, to what, and where somebody listens. */
+START_TEST(test_two_questions_at_once_have_the_same_answers) {
+        static const struct {
+                const char *listen, *connect;
+        } nodes[] = { { "127.0.0.1", "127.0.0.1" }, { "::", "127.0.0.1" }, { "::", "::1" }, { "::1", "::1" },
+                      { "127.0.0.1", "::1" }, { "::1", "127.0.0.1" }, { "127.0.0.2", "127.0.0.1" } };
+
+        if (is_skipped(__func__, "::"))
+                return;
+        int daemon_fd = listen_at("::", 0), node_fd = listen_at(nodes[_i].listen, 0);
+        int client = connect_to(nodes[_i].connect, port_of(daemon_fd));
+        Accepted accepted = accept_from(daemon_fd);
+        NodeListener found = { 0 }, found_again = { 0 };
+        SocketFacts facts = { 0 }, facts_again = { 0 };
+        ListenersDialled dialled;
+
+        ck_assert_int_eq(listeners_find_peer_and_dialled(listeners, &accepted.peer.any, &accepted.local.any,
+                                                         port_of(node_fd), &facts, &dialled), 0);
+        ck_assert_int_eq(find_peer_of(&accepted, &facts_again), 0);
+        ck_assert_uint_eq(facts.cookie, cookie_of(client));
+        ck_assert_mem_eq(&facts, &facts_again, sizeof(facts));
+        ck_assert(dialled.is_known);
+        if (dialled.is_there)
+                ck_assert_uint_eq(dialled.facts.cookie, cookie_of(node_fd));
+
+        const NodePeer owner = { .uid = facts.uid, .cgroup_id = facts.cgroup_id };
+        ck_assert_int_eq(listeners_find_listener(listeners, port_of(node_fd), facts.ipv6, &owner, &dialled, NULL, NULL,
+                                                 &found), 0);
+        ck_assert_int_eq(find_listener(node_fd, facts.ipv6, owner, &found_again), 0);
+        ck_assert_uint_eq(found.cookie, cookie_of(node_fd));
+        ck_assert_uint_eq(found_again.cookie, cookie_of(node_fd));
+        ck_assert(found.ipv6 == found_again.ipv6 && address_equal(&found.address, &found_again.address));
+
+        /* What was asked of another family says nothing. */
+        dialled.ipv6 = !facts.ipv6;
+        dialled.is_there = true;
+        dialled.facts.cookie = 1;
+        ck_assert_int_eq(listeners_find_listener(listeners, port_of(node_fd), facts.ipv6, &owner, &dialled, NULL, NULL,
+                                                 &found), 0);
+        ck_assert_uint_eq(found.cookie, cookie_of(node_fd));
+        close(client);
+}
+END_TEST
+
+/* One answer, or both, can be that there is nothing; and one to an earlier question can be in the way. */
+START_TEST(test_of_two_questions_at_once_each_may_find_nothing) {
+        int listener = listen_at("127.0.0.1", 0), client = connect_to("127.0.0.1", port_of(listener));
+        Accepted accepted = accept_from(listener);
+        bool has_peer = _i & 1, has_listener = _i & 2;
+        ListenersDialled dialled;
+        SocketFacts facts;
+        uint16_t port = port_of(listener);
+
+        if (_i & 4)
+                leave_an_answer(find_query_fd(), port);
+        if (!has_peer)
+                accepted.peer.v4.sin_port = htons(1);
+        ck_assert_int_eq(listeners_find_peer_and_dialled(listeners, &accepted.peer.any, &accepted.local.any,
+                                                         has_listener ? port : 1, &facts, &dialled),
+                         has_peer ? 0 : -ENOENT);
+        if (has_peer)
+                ck_assert_uint_eq(facts.cookie, cookie_of(client));
+        ck_assert(dialled.is_known);
+        ck_assert(dialled.is_there == has_listener);
+        if (has_listener)
+                ck_assert_uint_eq(dialled.facts.cookie, cookie_of(listener));
+        close(client);
+}
+END_TEST
+
+START_TEST(test_what_is_no_connection_of_ours_is_not_asked_about_with_another_question) {
+        const struct sockaddr unix_peer = { .sa_family = AF_UNIX };
+        ListenersDialled dialled = { .is_known = true };
+        SocketFacts facts;
+        socklen_t n;
+        TestSocket local = address_of("127.0.0.1", 2, &n);
+
+        ck_assert_int_eq(listeners_find_peer_and_dialled(listeners, &unix_peer, &local.any, 1, &facts, &dialled),
+                         -EAFNOSUPPORT);
+        ck_assert(!dialled.is_known);
+}
+END_TEST
 
 START_TEST(test_a_listener_is_found_wherever_it_is_bound) {
         if (is_skipped(__func__, findable[_i].listen))
@@ -537,7 +620,7 @@ START_TEST(test_of_two_listeners_the_one_that_is_not_claimed_is_preferred) {
         NodeListener found = { 0 };
 
         for (size_t i = 0; i < ELEMENTS(cookies); i++) {
-                ck_assert_int_eq(listeners_find_listener(listeners, port, false, &self, is_cookie,
+                ck_assert_int_eq(listeners_find_listener(listeners, port, false, &self, NULL, is_cookie,
                                                          &cookies[i], &found),
                                  0);
                 ck_assert_uint_eq(found.cookie, cookies[1 - i]);
@@ -545,7 +628,7 @@ START_TEST(test_of_two_listeners_the_one_that_is_not_claimed_is_preferred) {
         /* A claim may be of the past; a listener that belongs to the owner is better than
          * none. */
         ck_assert_int_eq(
-                listeners_find_listener(listeners, port, false, &self, is_any, NULL, &found), 0);
+                listeners_find_listener(listeners, port, false, &self, NULL, is_any, NULL, &found), 0);
 }
 END_TEST
 
@@ -939,6 +1022,9 @@ Suite *suite(void) {
         t = tcase_create("find");
         tcase_add_checked_fixture(t, set_up, tear_down);
         tcase_add_test(t, test_a_connection_and_a_listener_of_one_process_have_one_cgroup);
+        tcase_add_loop_test(t, test_two_questions_at_once_have_the_same_answers, 0, 7);
+        tcase_add_loop_test(t, test_of_two_questions_at_once_each_may_find_nothing, 0, 8);
+        tcase_add_test(t, test_what_is_no_connection_of_ours_is_not_asked_about_with_another_question);
         tcase_add_loop_test(t, test_a_listener_is_found_wherever_it_is_bound, 0,
                             ELEMENTS(findable));
         tcase_add_test(t, test_a_listener_that_is_bound_to_a_device_is_found);

@@ -30,6 +30,8 @@
 /* The loopback device has this index in every network namespace. */
 #define LOOPBACK_DEVICE 1
 
+/* Of a message that asks one thing. */
+#define QUESTION_BYTES (NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct inet_diag_req_v2)))
 /* What the kernel fills at most by one read of a dump. */
 #define ANSWER_BYTES_MAX 32768
 /* The kernel answers within the system call; this only keeps a surprise from stopping the loop. */
@@ -99,16 +101,24 @@ static int listeners_receive(Listeners *listeners, DiagAnswer *answer) {
         return answer->error;
 }
 
-static int listeners_ask_once(Listeners *listeners, uint16_t flags,
-                              const struct inet_diag_req_v2 *question, DiagAnswer *answer) {
-        alignas(struct nlmsghdr) uint8_t buffer[NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(*question))];
+/* Returns its bytes, QUESTION_BYTES at most. */
+static size_t listeners_put(Listeners *listeners, uint16_t flags, const struct inet_diag_req_v2 *question,
+                            void *buffer) {
         struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
 
         message->nlmsg_type = SOCK_DIAG_BY_FAMILY;
         message->nlmsg_flags = NLM_F_REQUEST | flags;
         message->nlmsg_seq = ++listeners->sequence;
         memcpy(mnl_nlmsg_put_extra_header(message, sizeof(*question)), question, sizeof(*question));
-        if (mnl_socket_sendto(listeners->query, message, message->nlmsg_len) < 0)
+        return message->nlmsg_len;
+}
+
+static int listeners_ask_once(Listeners *listeners, uint16_t flags,
+                              const struct inet_diag_req_v2 *question, DiagAnswer *answer) {
+        alignas(struct nlmsghdr) uint8_t buffer[QUESTION_BYTES];
+        size_t n = listeners_put(listeners, flags, question, buffer);
+
+        if (mnl_socket_sendto(listeners->query, buffer, n) < 0)
                 return -errno;
         return listeners_receive(listeners, answer);
 }
@@ -135,10 +145,9 @@ static int listeners_ask(Listeners *listeners, uint16_t flags,
         return r;
 }
 
-/* What the kernel would deliver a packet to that came from `remote` for `local`: the connection, or
- * else (see the head of this file) some listener. 0, -ENOENT, or other negative errno. */
-static int listeners_look_up(Listeners *listeners, const DiagEndpoint *local, const DiagEndpoint *remote,
-                             int family, DiagSocket *ret) {
+/* What would the kernel deliver a packet to that came from `remote` for `local`? The connection, or
+ * else (see the head of this file) some listener. */
+static struct inet_diag_req_v2 exact_question(const DiagEndpoint *local, const DiagEndpoint *remote, int family) {
         struct inet_diag_req_v2 question = {
                 .sdiag_family = (uint8_t)family,
                 .sdiag_protocol = IPPROTO_TCP,
@@ -149,10 +158,18 @@ static int listeners_look_up(Listeners *listeners, const DiagEndpoint *local, co
                         .idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE },
                 },
         };
-        _cleanup_(diag_answer_done) DiagAnswer answer = { 0 };
 
         put_address(question.id.idiag_src, &local->address, family);
         put_address(question.id.idiag_dst, &remote->address, family);
+        return question;
+}
+
+/* 0, -ENOENT, or other negative errno. */
+static int listeners_look_up(Listeners *listeners, const DiagEndpoint *local, const DiagEndpoint *remote,
+                             int family, DiagSocket *ret) {
+        const struct inet_diag_req_v2 question = exact_question(local, remote, family);
+        _cleanup_(diag_answer_done) DiagAnswer answer = { 0 };
+
         int r = listeners_ask(listeners, 0, &question, &answer);
         if (r < 0)
                 return r;
@@ -160,6 +177,10 @@ static int listeners_look_up(Listeners *listeners, const DiagEndpoint *local, co
                 return -ENOENT;
         *ret = answer.entries[0];
         return 0;
+}
+
+static bool entry_is_listener(const DiagSocket *entry, const DiagEndpoint *local) {
+        return entry->state == TCP_LISTEN && entry->facts.local_port == local->port;
 }
 
 /* The listener that a stranger who dials `local` reaches. 0, -ENOENT, or other negative errno. */
@@ -170,10 +191,55 @@ static int listeners_look_up_listener(Listeners *listeners, const DiagEndpoint *
         int r = listeners_look_up(listeners, local, &(DiagEndpoint){ 0 }, family, &entry);
         if (r < 0)
                 return r;
-        if (entry.state != TCP_LISTEN || entry.facts.local_port != local->port)
+        if (!entry_is_listener(&entry, local))
                 return -ENOENT;
         *ret = entry;
         return 0;
+}
+
+/* Reads to the end of both answers, which come by one read as a rule. */
+static int listeners_receive_pair(Listeners *listeners, uint32_t first_sequence, DiagAnswer answers[static 2]) {
+        const size_t n_half = sizeof(listeners->buffer) / 2;
+
+        while (!answers[0].is_complete || !answers[1].is_complete) {
+                struct iovec halves[] = { { listeners->buffer, n_half }, { listeners->buffer + n_half, n_half } };
+                struct mmsghdr messages[] = { { .msg_hdr = { .msg_iov = halves, .msg_iovlen = 1 } },
+                                              { .msg_hdr = { .msg_iov = halves + 1, .msg_iovlen = 1 } } };
+                int n = recvmmsg(mnl_socket_get_fd(listeners->query), messages, 2, MSG_WAITFORONE, NULL);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return errno == EAGAIN ? -ETIMEDOUT : -errno;
+                for (int i = 0; i < n; i++)
+                        for (uint32_t k = 0; k < 2; k++)
+                                diag_answer_read(answers + k, halves[i].iov_base, messages[i].msg_len,
+                                                 first_sequence + k);
+        }
+        return 0;
+}
+
+/* Two exact lookups for which the kernel is entered twice, and not four times. `ret`: what was found; state 0: nothing.
+ * Negative errno: one of them is not known, and they are to be asked one by one. */
+static int listeners_look_up_pair(Listeners *listeners, const struct inet_diag_req_v2 questions[static 2],
+                                  DiagSocket ret[static 2]) {
+        alignas(struct nlmsghdr) uint8_t buffer[2 * QUESTION_BYTES];
+        size_t n = listeners_put(listeners, 0, questions, buffer);
+        uint32_t first_sequence = listeners->sequence;
+        DiagAnswer answers[2] = { { 0 } };
+        int r = 0;
+
+        n += listeners_put(listeners, 0, questions + 1, buffer + n);
+        if (mnl_socket_sendto(listeners->query, buffer, n) < 0)
+                return -errno;
+        r = listeners_receive_pair(listeners, first_sequence, answers);
+        for (size_t i = 0; i < 2; i++) {
+                if (r >= 0 && answers[i].error != -ENOENT)
+                        r = answers[i].error;
+                ret[i] = answers[i].n_entries > 0 ? answers[i].entries[0] : (DiagSocket){ 0 };
+                diag_answer_done(answers + i);
+        }
+        return r;
 }
 
 /* Adds to `answer` the LISTEN sockets of one family, on `port` or, if that is 0, on all. -EINTR:
@@ -245,28 +311,62 @@ static bool entry_is_connection(const DiagSocket *entry, const DiagEndpoint *loc
                address_equal(&entry->remote.address, &remote->address);
 }
 
+static int connection_from_sockaddrs(const struct sockaddr *peer, const struct sockaddr *local,
+                                     DiagEndpoint *ret_theirs, DiagEndpoint *ret_ours) {
+        int r = endpoint_from_sockaddr(peer, ret_theirs);
+        if (r < 0)
+                return r;
+        /* Naming a device finds the sockets that are bound to it, too, and with them their uid,
+         * which no client shall hide from P6. */
+        if (ret_theirs->device == 0 && address_is_loopback(&ret_theirs->address))
+                ret_theirs->device = LOOPBACK_DEVICE;
+        return endpoint_from_sockaddr(local, ret_ours);
+}
+
 int listeners_find_peer(Listeners *listeners, const struct sockaddr *peer,
                         const struct sockaddr *local, SocketFacts *ret) {
         DiagEndpoint theirs, ours;
         DiagSocket entry;
 
-        int r = endpoint_from_sockaddr(peer, &theirs);
+        int r = connection_from_sockaddrs(peer, local, &theirs, &ours);
         if (r < 0)
                 return r;
-        r = endpoint_from_sockaddr(local, &ours);
-        if (r < 0)
-                return r;
-
-        /* Naming a device finds the sockets that are bound to it, too, and with them their uid,
-         * which no client shall hide from P6. */
-        if (theirs.device == 0 && address_is_loopback(&theirs.address))
-                theirs.device = LOOPBACK_DEVICE;
         r = listeners_look_up(listeners, &theirs, &ours, family_of(&theirs.address, true), &entry);
         if (r < 0)
                 return r;
         if (!entry_is_connection(&entry, &theirs, &ours))
                 return -ENOENT;
         *ret = entry.facts;
+        return 0;
+}
+
+int listeners_find_peer_and_dialled(Listeners *listeners, const struct sockaddr *peer, const struct sockaddr *local,
+                                    uint16_t port, SocketFacts *ret, ListenersDialled *ret_dialled) {
+        DiagEndpoint theirs, ours, dialled = { .port = port };
+        struct inet_diag_req_v2 questions[2];
+        DiagSocket entries[2];
+        bool ipv6;
+
+        *ret_dialled = (ListenersDialled){ .is_known = false };
+        int r = connection_from_sockaddrs(peer, local, &theirs, &ours);
+        if (r < 0)
+                return r;
+        ipv6 = !address_is_ipv4(&theirs.address);
+        dialled.address = loopback(ipv6);
+        questions[0] = exact_question(&theirs, &ours, family_of(&theirs.address, true));
+        questions[1] = exact_question(&dialled, &(DiagEndpoint){ 0 }, family_of(&dialled.address, true));
+        r = listeners_look_up_pair(listeners, questions, entries);
+        if (r < 0)
+                return listeners_find_peer(listeners, peer, local, ret);
+        *ret_dialled = (ListenersDialled){
+                .is_known = true,
+                .ipv6 = ipv6,
+                .is_there = entry_is_listener(entries + 1, &dialled),
+                .facts = entries[1].facts,
+        };
+        if (!entry_is_connection(entries, &theirs, &ours))
+                return -ENOENT;
+        *ret = entries[0].facts;
         return 0;
 }
 
@@ -336,24 +436,38 @@ static int listeners_dump_both(Listeners *listeners, uint16_t port, DiagAnswer *
         return listeners_dump(listeners, AF_INET6, port, answer);
 }
 
+/* 0, -ENOENT, or other negative errno. `dialled`: what was asked already, or NULL. */
+static int listeners_dial(Listeners *listeners, uint16_t port, bool ipv6, const ListenersDialled *dialled, SocketFacts *ret) {
+        const DiagEndpoint endpoint = { .address = loopback(ipv6), .port = port };
+        DiagSocket entry;
+
+        if (!dialled || !dialled->is_known || dialled->ipv6 != ipv6) {
+                int r = listeners_look_up_listener(listeners, &endpoint, family_of(&endpoint.address, true), &entry);
+                if (r >= 0)
+                        *ret = entry.facts;
+                return r;
+        }
+        *ret = dialled->facts;
+        return dialled->is_there ? 0 : -ENOENT;
+}
+
 int listeners_find_listener(Listeners *listeners, uint16_t port, bool ipv6, const NodePeer *owner,
-                            bool (*is_claimed)(uint64_t cookie, void *userdata), void *userdata,
-                            NodeListener *ret) {
+                            const ListenersDialled *dialled, bool (*is_claimed)(uint64_t cookie, void *userdata),
+                            void *userdata, NodeListener *ret) {
         const Search search = { owner, ipv6, is_claimed, userdata };
         const unsigned sufficient = MATCH_UNCLAIMED | MATCH_CGROUP;
-        const DiagEndpoint dialled = { .address = loopback(ipv6), .port = port };
         _cleanup_(diag_answer_done) DiagAnswer answer = { 0 };
         const SocketFacts *found;
-        DiagSocket entry;
+        SocketFacts facts;
 
         if (owner->uid == NODE_UID_UNKNOWN || port == 0)
                 return -ENOENT;
 
         /* Nearly always this one lookup finds it; only the best match will do without a look at the
          * rest. */
-        int r = listeners_look_up_listener(listeners, &dialled, ipv6 ? AF_INET6 : AF_INET, &entry);
-        if (r >= 0 && (search_rate(&search, &entry.facts) & sufficient) == sufficient) {
-                *ret = listener_from_facts(&entry.facts);
+        int r = listeners_dial(listeners, port, ipv6, dialled, &facts);
+        if (r >= 0 && (search_rate(&search, &facts) & sufficient) == sufficient) {
+                *ret = listener_from_facts(&facts);
                 return 0;
         }
         if (r < 0 && r != -ENOENT)

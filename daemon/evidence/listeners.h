@@ -40,13 +40,28 @@ typedef struct SocketFacts {
 int listeners_find_peer(Listeners *listeners, const struct sockaddr *peer,
                         const struct sockaddr *local, SocketFacts *ret);
 
+/* What listens on a port of the loopback address of a family. */
+typedef struct ListenersDialled {
+        bool is_known; /* it was asked, and the kernel answered */
+        bool is_there;
+        bool ipv6;
+        SocketFacts facts; /* where it is there */
+} ListenersDialled;
+
+/* The same, and at the same price what listeners_find_listener() will ask about `port` (host order) if the connection's
+ * family is that of its addresses: to be passed on to it. */
+int listeners_find_peer_and_dialled(Listeners *listeners, const struct sockaddr *peer,
+                                    const struct sockaddr *local, uint16_t port, SocketFacts *ret,
+                                    ListenersDialled *ret_dialled);
+
 /* The listener on `port` (host order) that belongs to `owner`: equal uid and, where both are known,
  * equal cgroup; none where the owner's uid is unknown. First by exact lookup on the loopback
  * address of `ipv6`'s family, then by a dump of the LISTEN sockets of that port in both families.
  * Where several match, one is preferred whose cookie `is_claimed(cookie, userdata)` denies (two
- * nodes of one name that share a port on two addresses); `is_claimed` may be NULL. 0; -ENOENT;
- * other negative errno. */
+ * nodes of one name that share a port on two addresses); `is_claimed` may be NULL. `dialled`: what was
+ * asked of that port just now, or NULL. 0; -ENOENT; other negative errno. */
 int listeners_find_listener(Listeners *listeners, uint16_t port, bool ipv6, const NodePeer *owner,
+                            const ListenersDialled *dialled,
                             bool (*is_claimed)(uint64_t cookie, void *userdata), void *userdata,
                             NodeListener *ret);
 

@@ -117,7 +117,7 @@ static bool vigil_may_be_mismatched(Vigil *vigil, const Node *node) {
         if (node->facts.is_awaited || node->facts.is_listener_gone || node_is_static(node))
                 return false;
         return listeners_find_listener(vigil->listeners, node->info.port, node->listener.ipv6,
-                                       &node->peer, NULL, NULL, &other) == 0 &&
+                                       &node->peer, NULL, NULL, NULL, &other) == 0 &&
                !address_equal(&other.address, &node->listener.address);
 }
 

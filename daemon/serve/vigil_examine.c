@@ -103,15 +103,15 @@ static bool registry_awaits(const Registry *registry, const NodeInfo *info) {
 /* Of several listeners of one owner on one port: that of an awaited node of this very name, or one that no other
  * node has claimed. */
 static int vigil_match_listener(Vigil *vigil, const NodeInfo *info, const NodePeer *peer, bool ipv6,
-                                NodeListener *ret) {
+                                const ListenersDialled *dialled, NodeListener *ret) {
         Namesake namesake = { vigil->registry, info };
 
         if (registry_awaits(vigil->registry, info) &&
-            listeners_find_listener(vigil->listeners, info->port, ipv6, peer, cookie_is_no_namesakes, &namesake,
-                                    ret) == 0 &&
+            listeners_find_listener(vigil->listeners, info->port, ipv6, peer, dialled, cookie_is_no_namesakes,
+                                    &namesake, ret) == 0 &&
             !cookie_is_no_namesakes(ret->cookie, &namesake))
                 return 0;
-        return listeners_find_listener(vigil->listeners, info->port, ipv6, peer, cookie_is_claimed,
+        return listeners_find_listener(vigil->listeners, info->port, ipv6, peer, dialled, cookie_is_claimed,
                                        vigil->registry, ret);
 }
 
@@ -132,6 +132,7 @@ static void vigil_examine_unit(Vigil *vigil, Event *event) {
 
 void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         const struct sockaddr *local = conn_local(conn);
+        ListenersDialled dialled;
         SocketFacts facts;
 
         event->peer = (NodePeer){ .uid = NODE_UID_UNKNOWN };
@@ -139,10 +140,11 @@ void vigil_examine(Vigil *vigil, Conn *conn, Event *event) {
         event->unit = NULL;
         vigil_settle_name(vigil, &event->info);
         if (vigil->blind_reason || !local ||
-            listeners_find_peer(vigil->listeners, conn_peer(conn), local, &facts) < 0)
+            listeners_find_peer_and_dialled(vigil->listeners, conn_peer(conn), local, event->info.port, &facts,
+                                            &dialled) < 0)
                 return;
         event->peer = (NodePeer){ .uid = facts.uid, .cgroup_id = facts.cgroup_id };
-        if (vigil_match_listener(vigil, &event->info, &event->peer, facts.ipv6, &event->listener) < 0)
+        if (vigil_match_listener(vigil, &event->info, &event->peer, facts.ipv6, &dialled, &event->listener) < 0)
                 event->listener = (NodeListener){ 0 };
         vigil_examine_unit(vigil, event);
 }

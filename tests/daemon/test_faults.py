@@ -72,6 +72,7 @@ ERRORS = {
     "read": ["EIO", "EINTR", "EAGAIN"],
     "readlink": ["EIO", "ENOMEM"],
     "recvfrom": _RECEIVE,
+    "recvmmsg": [*_RECEIVE, "ENOBUFS"],
     "recvmsg": [*_RECEIVE, "ENOBUFS"],
     "sendmsg": _SEND,
     "sendto": _SEND,
@@ -88,7 +89,7 @@ ERRORS = {
 
 
 # Those that are made in the life of a client, who hears nothing of it if they are only to be made again.
-ON_CONNECTIONS = {"accept4", "epoll_wait", "poll", "recvfrom", "recvmsg", "sendmsg", "sendto"}
+ON_CONNECTIONS = {"accept4", "epoll_wait", "poll", "recvfrom", "recvmmsg", "recvmsg", "sendmsg", "sendto"}
 # Those that test_start_faults makes fail.
 IN_OTHER_BEGINNINGS = {"fchmod", "fsync", "getpeername"}
 # What other architectures have in place of some, or another release of libc or systemd.
