@@ -517,7 +517,7 @@ static void server_load(Server *server) {
 /* --- life ------------------------------------------------------------------------------------- */
 
 static int server_build_state(Server *server, const RegistryLimits *limits) {
-        int r = registry_new(&server->registry, limits);
+        int r = registry_new(&server->registry, limits, random_u64());
 
         if (r >= 0)
                 r = refusals_new(&server->refusals);

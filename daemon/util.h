@@ -58,13 +58,17 @@ static inline void close_fdp(int *fd) {
         }
 }
 
-/* 32 bits that nobody can foresee. */
-static inline uint32_t random_u32(void) {
-        uint32_t value = 0;
+/* 64 bits that nobody can foresee. */
+static inline uint64_t random_u64(void) {
+        uint64_t value = 0;
 
         /* Cannot fail for so few bytes once the kernel is up. */
         (void)!getrandom(&value, sizeof value, 0);
         return value;
+}
+
+static inline uint32_t random_u32(void) {
+        return (uint32_t)random_u64();
 }
 
 static inline uint64_t now_usec(clockid_t clock) {

@@ -12,7 +12,7 @@
 static Registry *registry;
 
 static void setup(void) {
-        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }), 0);
+        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }, 1), 0);
 }
 
 static void teardown(void) {

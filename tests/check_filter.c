@@ -291,7 +291,7 @@ END_TEST
 static Registry *make_registry(const char *const (*nodes)[2], size_t n_nodes) {
         Registry *registry = NULL;
 
-        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100000, 100000 }), 0);
+        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100000, 100000 }, 1), 0);
         for (size_t i = 0; i < n_nodes; i++) {
                 Node *node = node_new(&(NodeInfo){ .name = nodes[i][0], .n_name = strlen(nodes[i][0]) });
 

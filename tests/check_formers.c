@@ -8,7 +8,7 @@
 static Formers formers;
 
 static void setup(void) {
-        ck_assert_int_eq(formers_init(&formers, 3), 0);
+        ck_assert_int_eq(formers_init(&formers, 3, 1), 0);
 }
 
 static void teardown(void) {

@@ -9,7 +9,7 @@
 static Registry *make_registry(void) {
         Registry *registry = NULL;
 
-        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100000, 100000 }), 0);
+        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100000, 100000 }, 1), 0);
         return registry;
 }
 

@@ -91,7 +91,7 @@ static const NodeProfile profile = {
 static Registry *new_registry(void) {
         Registry *registry;
 
-        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }), 0);
+        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }, 1), 0);
         return registry;
 }
 
@@ -150,7 +150,7 @@ static int op_registry(void) {
         const RegistryLimits limits = { 1, 1 };
         _cleanup_(registry_freep) Registry *registry = NULL;
 
-        return WHILE_SHORT(registry_new(&registry, &limits));
+        return WHILE_SHORT(registry_new(&registry, &limits, 1));
 }
 
 static int op_register(void) {

@@ -11,7 +11,7 @@ static Registry *registry;
 static ControlBuffer buffer;
 
 static void setup(void) {
-        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }), 0);
+        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }, 1), 0);
 }
 
 static void teardown(void) {

@@ -51,7 +51,7 @@ START_TEST(test_a_twin_is_who_could_have_been_mistaken_for_the_other) {
         Registry *registry;
         Node *a, *b;
 
-        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }), 0);
+        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }, 1), 0);
         a = enter(registry, "a", "127.0.0.1", &twins[_i].a);
         b = enter(registry, "a", "127.0.0.2", &twins[_i].b);
         enter(registry, "other", "127.0.0.3", &twins[_i].b);
@@ -65,7 +65,7 @@ START_TEST(test_nobody_is_his_own_twin) {
         Registry *registry;
         Node *a;
 
-        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }), 0);
+        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }, 1), 0);
         a = enter(registry, "a", "*", &twins[0].a);
         ck_assert_ptr_null(twins_next(registry, a, true, NULL));
         ck_assert_ptr_null(twins_next(registry, a, false, NULL));
@@ -80,7 +80,7 @@ START_TEST(test_all_twins_are_stepped_through) {
         Node *a, *twin = NULL, *nodes[ELEMENTS(others)];
         char address[16];
 
-        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }), 0);
+        ck_assert_int_eq(registry_new(&registry, &(RegistryLimits){ 100, 100 }, 1), 0);
         a = enter(registry, "a", "127.0.0.3", &twins[0].a);
         for (size_t i = 0; i < ELEMENTS(others); i++) {
                 snprintf(address, sizeof address, "127.0.0.%zu", i < 2 ? i + 1 : i + 2);

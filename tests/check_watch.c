@@ -38,7 +38,7 @@ static Bench *hasty_bench(uint64_t packet_timeout_usec) {
         no_log();
         ck_assert_ptr_nonnull(bench);
         bench->event = make_event();
-        ck_assert_int_eq(registry_new(&bench->registry, &(RegistryLimits){ 100000, 100000 }), 0);
+        ck_assert_int_eq(registry_new(&bench->registry, &(RegistryLimits){ 100000, 100000 }, 1), 0);
         ck_assert_int_eq(watch_new(&bench->watch, bench->registry), 0);
         ck_assert_int_eq(conns_new(&bench->conns, bench->event,
                                    &(ConnOptions){ .packet_timeout_usec = packet_timeout_usec, .n_conns_max = 10000 },

@@ -180,7 +180,7 @@ static inline void desk_open_state(Desk *desk) {
         };
         pid_t holder = 0;
 
-        ck_assert_int_eq(registry_new(&desk->registry, &limits), 0);
+        ck_assert_int_eq(registry_new(&desk->registry, &limits, 1), 0);
         ck_assert_int_eq(refusals_new(&desk->refusals), 0);
         ck_assert_int_eq(store_new(&desk->store, &options, &holder), 0);
         ck_assert_int_eq(ledger_new(&desk->ledger, desk->event, desk->registry, desk->store, &desk->counters,

@@ -17,7 +17,7 @@ static Registry *make_registry(void) {
         static const char *const names[] = { "a", "ab", "abc", "b", "ba", "web_1", "web_2", "web_10", "db", "\xc3\xa9", "[x]" };
         Registry *registry = NULL;
 
-        if (registry_new(&registry, &(RegistryLimits){ 100, 100 }) < 0)
+        if (registry_new(&registry, &(RegistryLimits){ 100, 100 }, 1) < 0)
                 abort();
         for (size_t i = 0; i < ELEMENTS(names); i++) {
                 Node *node = node_new(&(NodeInfo){

@@ -442,7 +442,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_(registry_freep) Registry *registry = NULL;
         Model model = { 0 };
 
-        if (registry_new(&registry, &(RegistryLimits){ NODES_MAX, PER_UID_MAX }) < 0)
+        if (registry_new(&registry, &(RegistryLimits){ NODES_MAX, PER_UID_MAX }, 1) < 0)
                 abort();
         for (; size >= 4; data += 4, size -= 4) {
                 play(registry, &model, data);

@@ -210,7 +210,7 @@ static void add_newcomer(Registry *registry) {
 static Registry *take_into_registry(DatabaseContent *content) {
         Registry *registry;
 
-        if (registry_new(&registry, &(RegistryLimits){ 100000, 100000 }) < 0)
+        if (registry_new(&registry, &(RegistryLimits){ 100000, 100000 }, 1) < 0)
                 abort();
         for (size_t i = 0; i < content->n_nodes; i++)
                 (void)registry_restore(registry, &content->nodes[i]);

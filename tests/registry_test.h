@@ -27,7 +27,7 @@ static int connections[4];
 static inline Registry *make_registry(size_t n_nodes_max, size_t n_nodes_per_uid_max) {
         Registry *registry = NULL;
 
-        must(registry_new(&registry, &(RegistryLimits){ n_nodes_max, n_nodes_per_uid_max }) == 0);
+        must(registry_new(&registry, &(RegistryLimits){ n_nodes_max, n_nodes_per_uid_max }, 1) == 0);
         return registry;
 }
 

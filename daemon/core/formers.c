@@ -11,15 +11,16 @@
 
 #include "core/creation.h"
 
-int formers_init(Formers *formers, size_t n_max) {
+int formers_init(Formers *formers, size_t n_max, uint64_t seed) {
         *formers = (Formers){ .n_max = n_max };
+        names_init(&formers->by_name, seed);
         /* One more than are ever kept: a former is added before the oldest is dropped. */
-        return index_reserve(&formers->by_name, n_max + 1);
+        return names_reserve(&formers->by_name, n_max + 1);
 }
 
 void formers_done(Formers *formers) {
         node_list_done(&formers->nodes);
-        index_done(&formers->by_name);
+        names_done(&formers->by_name);
 }
 
 static uint32_t last_creation_of(const Node *node) {
@@ -27,14 +28,13 @@ static uint32_t last_creation_of(const Node *node) {
 }
 
 static void formers_forget(Formers *formers, Node *former) {
-        index_remove(&formers->by_name, index_seek_name(&formers->by_name, former->info.name,
-                                                        former->info.n_name, &former->scope));
+        names_remove(&formers->by_name, former);
         node_list_remove(&formers->nodes, former);
         node_free(former);
 }
 
 const Node *formers_find(const Formers *formers, const char *name, size_t n_name) {
-        return index_find_name(&formers->by_name, name, n_name);
+        return names_find(&formers->by_name, name, n_name);
 }
 
 uint32_t formers_last_creation(const Formers *formers, const char *name, size_t n_name) {
@@ -47,7 +47,7 @@ void formers_give_way(Formers *formers, Node *node) {
         const NodeInfo *info = &node->info;
         Node *former;
 
-        while ((former = index_find_name(&formers->by_name, info->name, info->n_name))) {
+        while ((former = names_find(&formers->by_name, info->name, info->n_name))) {
                 if (last_creation_of(node) == 0)
                         node->creation_before = last_creation_of(former);
                 formers_forget(formers, former);
@@ -70,9 +70,7 @@ static void formers_shed(Formers *formers) {
 
 void formers_add(Formers *formers, Node *node) {
         formers_give_way(formers, node);
-        index_insert(&formers->by_name,
-                     index_seek_name(&formers->by_name, node->info.name, node->info.n_name, &node->scope),
-                     node);
+        names_insert(&formers->by_name, node);
         node_list_push_newest(&formers->nodes, node);
         formers_shed(formers);
 }

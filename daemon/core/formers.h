@@ -5,18 +5,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/index.h"
+#include "core/names.h"
 #include "core/node.h"
 #include "core/node_list.h"
 
 typedef struct Formers {
-        Index by_name;
+        Names by_name;
         NodeList nodes; /* in the order in which they ended */
         size_t n_max;
 } Formers;
 
-/* For `n_max` of them, at least one. 0 or -ENOMEM. */
-int formers_init(Formers *formers, size_t n_max);
+/* For `n_max` of them, at least one. `seed` as for registry_new(). 0 or -ENOMEM. */
+int formers_init(Formers *formers, size_t n_max, uint64_t seed);
 void formers_done(Formers *formers);
 
 /* The last holder of a name, or NULL: none is remembered. */

@@ -47,13 +47,6 @@ size_t index_seek_name(const Index *index, const char *name, size_t n_name, cons
         return low;
 }
 
-Node *index_find_name(const Index *index, const char *name, size_t n_name) {
-        size_t position = index_seek_name(index, name, n_name, &ADDRESS_ANY);
-        Node *node = position < index->n_nodes ? index->nodes[position] : NULL;
-
-        return node && node_info_has_name(&node->info, name, n_name) ? node : NULL;
-}
-
 size_t index_seek_cookie(const Index *index, uint64_t cookie, uint64_t serial) {
         size_t low = 0, high = index->n_nodes;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An ordered array of nodes: a lookup is a binary search, a prefix is a range. Pure. */
+/* An ordered array of nodes: a place is found by binary search, a prefix is a range. Pure. */
 #pragma once
 
 #include <stddef.h>
@@ -21,8 +21,6 @@ int index_reserve(Index *index, size_t n);
 
 /* By (name, scope): the position of the first node that is not before the key. */
 size_t index_seek_name(const Index *index, const char *name, size_t n_name, const Address *scope);
-/* The first of that name, at whatever scope, or NULL. */
-Node *index_find_name(const Index *index, const char *name, size_t n_name);
 /* By listener cookie, then serial. */
 size_t index_seek_cookie(const Index *index, uint64_t cookie, uint64_t serial);
 /* There must be room. */

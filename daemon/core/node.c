@@ -131,7 +131,7 @@ Node *node_copy(const Node *node) {
         *copy = *node; /* copies the members; `data`, a flexible array, stays as node_new() made it */
         copy->info = info;
         copy->connection = NULL;
-        copy->newer = copy->older = NULL;
+        copy->newer = copy->older = copy->next_in_names = NULL;
         copy->unit = NULL;
         copy->profile = (NodeProfile){ 0 };
         if (node->unit && !(copy->unit = strdup(node->unit)))

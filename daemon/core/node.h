@@ -109,6 +109,8 @@ typedef struct Node {
         NodeEnd end;
         char ended_by[NODE_ENDED_BY_MAX];
         struct Node *newer, *older; /* the registry's lists, newest first */
+        struct Node *next_in_names; /* the table's in which it is (core/names) */
+        uint32_t name_hash;
         char data[];                /* name NUL extra NUL */
 } Node;
 

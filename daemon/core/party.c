@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/hash.h"
+
 /* Of IPv6: what a provider gives to one customer at least. */
 #define NETWORK_BYTES 8
 
@@ -36,19 +38,11 @@ bool party_equal(const Party *a, const Party *b) {
         return a->uid == b->uid && address_equal(&a->address, &b->address);
 }
 
-/* The finalizer of splitmix64. */
-static uint64_t mix(uint64_t x) {
-        x += UINT64_C(0x9e3779b97f4a7c15);
-        x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-        return x ^ (x >> 31);
-}
-
 uint64_t party_hash(const Party *party, uint64_t seed) {
         uint64_t halves[2];
 
         memcpy(halves, party->address.bytes, sizeof halves);
-        return mix(mix(mix(seed ^ halves[0]) ^ halves[1]) ^ party->uid);
+        return hash_mix(hash_mix(hash_mix(seed ^ halves[0]) ^ halves[1]) ^ party->uid);
 }
 
 const char *party_format(const Party *party, char text[static PARTY_TEXT_MAX]) {

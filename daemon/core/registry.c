@@ -16,6 +16,7 @@
 #include "core/creation.h"
 #include "core/formers.h"
 #include "core/index.h"
+#include "core/names.h"
 #include "core/node_list.h"
 #include "core/registry_private.h"
 
@@ -30,7 +31,8 @@ struct Registry {
         RegistryLimits limits;
         const Rules *rules; /* borrowed; or NULL */
 
-        Index by_name;   /* every node, by (name, scope) */
+        Names names;     /* every node, to be found by its name */
+        Index by_name;   /* the same, by (name, scope): to be listed */
         Index by_cookie; /* those with a known listener, by (cookie, serial) */
         NodeList nodes;
         size_t n_in_state[_NODE_STATE_N]; /* of those on this machine */
@@ -50,7 +52,7 @@ struct Registry {
         uint32_t reserved_creation; /* the first that is not reserved */
 };
 
-int registry_new(Registry **ret, const RegistryLimits *limits) {
+int registry_new(Registry **ret, const RegistryLimits *limits, uint64_t seed) {
         _cleanup_(registry_freep) Registry *registry = calloc(1, sizeof *registry);
 
         if (!registry)
@@ -58,7 +60,8 @@ int registry_new(Registry **ret, const RegistryLimits *limits) {
         registry->limits = *limits;
         registry->next_serial = 1;
         registry->next_creation = registry->reserved_creation = CREATION_MIN;
-        if (formers_init(&registry->formers, REGISTRY_FORMERS_MAX) < 0)
+        names_init(&registry->names, seed);
+        if (formers_init(&registry->formers, REGISTRY_FORMERS_MAX, seed) < 0)
                 return -ENOMEM;
         *ret = TAKE_PTR(registry);
         return 0;
@@ -91,6 +94,7 @@ Registry *registry_free(Registry *registry) {
         node_free(registry->last_elsewhere);
         index_done(&registry->by_cookie);
         index_done(&registry->by_name);
+        names_done(&registry->names);
         free(registry->uids);
         free(registry);
         return NULL;
@@ -145,7 +149,8 @@ static void registry_uncount_uid(Registry *registry, uid_t uid) {
 }
 
 int registry_reserve(Registry *registry) {
-        if (index_reserve(&registry->by_name, 1) < 0 || index_reserve(&registry->by_cookie, 1) < 0)
+        if (names_reserve(&registry->names, 1) < 0 || index_reserve(&registry->by_name, 1) < 0 ||
+            index_reserve(&registry->by_cookie, 1) < 0)
                 return -ENOMEM;
         return registry_reserve_uid(registry);
 }
@@ -223,6 +228,7 @@ static void registry_set_facts(Registry *registry, Node *node, const Change *cha
 }
 
 static void registry_insert(Registry *registry, Node *node) {
+        names_insert(&registry->names, node);
         index_insert(&registry->by_name,
                      index_seek_name(&registry->by_name, node->info.name, node->info.n_name,
                                      &node->scope),
@@ -257,6 +263,7 @@ static void registry_remove(Registry *registry, Node *node) {
                 index_remove(&registry->by_cookie, registry_position_by_cookie(registry, node));
         index_remove(&registry->by_name, index_seek_name(&registry->by_name, node->info.name,
                                                          node->info.n_name, &node->scope));
+        names_remove(&registry->names, node);
 }
 
 static void registry_apply_register(Registry *registry, Node *node) {
@@ -367,7 +374,7 @@ int registry_restore_former(Registry *registry, Node **node) {
         const NodeInfo *info = &(*node)->info;
         const Node *former = formers_find(&registry->formers, info->name, info->n_name);
 
-        if (index_find_name(&registry->by_name, info->name, info->n_name) ||
+        if (names_find(&registry->names, info->name, info->n_name) ||
             (former && former->until_usec >= (*node)->until_usec))
                 return -EEXIST;
         formers_add(&registry->formers, TAKE_PTR(*node));
@@ -378,15 +385,9 @@ int registry_restore_former(Registry *registry, Node **node) {
 
 Node *registry_find(const Registry *registry, const char *name, size_t n_name,
                           const Address *local) {
-        const Index *index = &registry->by_name;
         Node *found = NULL;
 
-        for (size_t position = index_seek_name(index, name, n_name, &ADDRESS_ANY);
-             position < index->n_nodes; position++) {
-                Node *node = index->nodes[position];
-
-                if (!node_info_has_name(&node->info, name, n_name))
-                        break;
+        for (Node *node = names_find(&registry->names, name, n_name); node; node = names_next(node)) {
                 if (node_is_elsewhere(node))
                         continue;
                 /* `*` conflicts with every other scope: it is alone, and first. */
@@ -399,22 +400,19 @@ Node *registry_find(const Registry *registry, const char *name, size_t n_name,
 }
 
 Node *registry_find_sole(const Registry *registry, const char *name, size_t n_name, bool *ret_is_sole) {
-        const Index *index = &registry->by_name;
         Node *found = NULL;
 
         *ret_is_sole = true;
-        for (size_t position = index_seek_name(index, name, n_name, &ADDRESS_ANY);
-             *ret_is_sole && position < index->n_nodes; position++) {
-                Node *node = index->nodes[position];
-
-                if (!node_info_has_name(&node->info, name, n_name))
-                        break;
+        for (Node *node = names_find(&registry->names, name, n_name); node; node = names_next(node)) {
                 if (node_is_elsewhere(node))
                         continue;
-                *ret_is_sole = !found;
+                if (found) {
+                        *ret_is_sole = false;
+                        return NULL;
+                }
                 found = node;
         }
-        return *ret_is_sole ? found : NULL;
+        return found;
 }
 
 Node *registry_find_by_cookie(const Registry *registry, uint64_t cookie) {
@@ -468,23 +466,15 @@ size_t registry_n_awaited(const Registry *registry) {
 }
 
 Node *registry_find_key(const Registry *registry, const char *name, size_t n_name, const Address *scope) {
-        const Index *index = &registry->by_name;
-        size_t position = index_seek_name(index, name, n_name, scope);
-        Node *node = position < index->n_nodes ? index->nodes[position] : NULL;
+        Node *node = names_find(&registry->names, name, n_name);
 
-        return node && node_info_has_name(&node->info, name, n_name) && address_equal(&node->scope, scope) ? node : NULL;
+        while (node && !address_equal(&node->scope, scope))
+                node = names_next(node);
+        return node;
 }
 
 Node *registry_find_name(const Registry *registry, const char *name, size_t n_name, const Node *after) {
-        const Index *index = &registry->by_name;
-        size_t position;
-
-        if (!after)
-                return index_find_name(index, name, n_name);
-        position = index_seek_name(index, name, n_name, &after->scope) + 1;
-        if (position == index->n_nodes || !node_info_has_name(&index->nodes[position]->info, name, n_name))
-                return NULL;
-        return index->nodes[position];
+        return after ? names_next(after) : names_find(&registry->names, name, n_name);
 }
 
 const Node *registry_find_former(const Registry *registry, const char *name, size_t n_name) {

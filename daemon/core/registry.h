@@ -21,7 +21,8 @@ typedef struct RegistryLimits {
 
 typedef struct Registry Registry;
 
-int registry_new(Registry **ret, const RegistryLimits *limits);
+/* `seed`: what nobody outside knows, so that nobody can choose names that are dear to find. 0 or -ENOMEM. */
+int registry_new(Registry **ret, const RegistryLimits *limits, uint64_t seed);
 Registry *registry_free(Registry *registry);
 DEFINE_CLEANUP(Registry *, registry_free)
 

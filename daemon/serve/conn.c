@@ -206,7 +206,7 @@ int conns_new(Conns **ret, sd_event *event, const ConnOptions *options, const Co
                 return -ENOMEM;
         conns->event = event;
         conns->epoll_fd = conns->outgoing_fd = -1;
-        r = shares_new(&conns->shares, (uint64_t)random_u32() << 32 | random_u32());
+        r = shares_new(&conns->shares, random_u64());
         if (r < 0)
                 return r;
         conns->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -501,17 +501,21 @@ static void conn_read(Conn *conn) {
 /* --- newcomers ---------------------------------------------------------------------------------- */
 
 Conn *conn_new(Conns *conns, int *fd, ConnKind kind, ConnState state, uint16_t port, const SocketAddress *peer) {
-        Conn *conn = calloc(1, sizeof *conn);
+        Conn *conn = malloc(sizeof *conn); /* calloc() takes nothing from the thread's own pieces */
+        uint64_t now = conns_now(conns);
 
         if (!conn)
                 return NULL;
-        conn->conns = conns;
-        conn->fd = TAKE_FD(*fd);
-        conn->kind = kind;
-        conn->state = state;
-        conn->listener_port = port;
-        conn->peer = *peer;
-        conn->began_usec = conn->active_usec = conns_now(conns);
+        *conn = (Conn){
+                .conns = conns,
+                .fd = TAKE_FD(*fd),
+                .kind = kind,
+                .state = state,
+                .listener_port = port,
+                .peer = *peer,
+                .began_usec = now,
+                .active_usec = now,
+        };
         conn_list_append(conns_list_of(conns, state), conn);
         conns->n_conns++;
         return conn;

@@ -483,7 +483,7 @@ static uint64_t new_epoch(void) {
         uint64_t epoch;
 
         do
-                epoch = ((uint64_t)random_u32() << 32 | random_u32()) >> 11;
+                epoch = random_u64() >> 11;
         while (epoch == 0);
         return epoch;
 }
