@@ -66,6 +66,10 @@ static bool is_plain_text(const char *text, size_t n_text) {
         return true;
 }
 
+static bool is_printable_ascii(uint8_t byte) {
+        return byte >= ' ' && byte <= '~';
+}
+
 NodeNameVerdict node_name_check(const char *name, size_t n_name) {
         const uint8_t *bytes = (const uint8_t *)name;
         size_t n_characters = 0;
@@ -76,8 +80,9 @@ NodeNameVerdict node_name_check(const char *name, size_t n_name) {
         if (n_name > NODE_NAME_BYTES_MAX)
                 return NODE_NAME_TOO_LONG;
         for (size_t at = 0; at < n_name;) {
-                uint32_t character;
-                size_t n = utf8_decode(bytes + at, n_name - at, &character);
+                uint32_t character = bytes[at];
+                /* What nearly all names are made of needs no decoding. */
+                size_t n = is_printable_ascii(bytes[at]) ? 1 : utf8_decode(bytes + at, n_name - at, &character);
 
                 if (n == 0)
                         return NODE_NAME_NOT_UTF8;
@@ -104,15 +109,18 @@ bool node_is_elsewhere(const Node *node) {
 
 Node *node_new(const NodeInfo *info) {
         size_t n_data = info->n_name + 1 + info->n_extra + 1;
-        Node *node = calloc(1, sizeof *node + n_data);
+        Node *node = malloc(sizeof *node + n_data); /* calloc() takes nothing from the thread's own pieces */
         char *extra;
 
         if (!node)
                 return NULL;
+        *node = (Node){ 0 };
         extra = node->data + info->n_name + 1;
         memcpy(node->data, info->name, info->n_name);
+        node->data[info->n_name] = 0;
         if (info->n_extra > 0)
                 memcpy(extra, info->extra, info->n_extra);
+        extra[info->n_extra] = 0;
         node->info = *info;
         node->info.name = node->data;
         node->info.extra = (const uint8_t *)extra;
