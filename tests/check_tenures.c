@@ -3,6 +3,7 @@
 #include "check_main.h"
 #include "core/registry.h"
 #include "database_test.h"
+#include "state/rows.h"
 #include "state/tenures.h"
 
 /* --- history -------------------------------------------------------------------------------- */
@@ -33,6 +34,41 @@ START_TEST(test_history_is_bounded_per_name) {
         for (uint64_t i = 202; i <= 210; i++)
                 add_tenure(database, "c", i, NODE_TYPE_NORMAL, 0, NOW);
         ck_assert_answer(path, "SELECT group_concat(serial) FROM tenures WHERE name = 'c'", "201,208,209,210");
+}
+END_TEST
+
+/* More names than are counted at a time, in no order; some ends fail, and somebody else deletes some. */
+START_TEST(test_history_is_bounded_for_each_of_many_names) {
+        enum { N_NAMES = ROWS_LEFT_N + 500, N_ENDS = 5 * N_NAMES, PER_NAME = 3 };
+        DatabaseOptions how = options();
+        _cleanup_(database_freep) Database *database = NULL;
+        unsigned seed = 1;
+
+        how.history_per_name = PER_NAME;
+        database = open_database(&how);
+        for (uint64_t i = 1; i <= N_ENDS; i++) {
+                char name[16];
+
+                snprintf(name, sizeof name, "n%d", rand_r(&seed) % N_NAMES);
+                if (i % 1000 == 0) {
+                        _cleanup_(node_freep) Node *node = new_node(name, i);
+                        Write *failed = end(node, NODE_END_LEFT);
+
+                        disk_match = "-wal";
+                        disk_write_result = SQLITE_FULL;
+                        ck_assert_int_eq(try_write(database, failed, 0), -ENOSPC);
+                        free_group(failed);
+                        disk_write_result = 0;
+                }
+                if (i == N_ENDS / 2)
+                        ck_assert_int_eq(sqlite3_exec(database_handle(database), "DELETE FROM tenures WHERE id % 3 = 0",
+                                                      NULL, NULL, NULL), SQLITE_OK);
+                add_tenure(database, name, i, NODE_TYPE_NORMAL, 1000, NOW);
+        }
+        ck_assert_int_eq(ask_number(path, "SELECT max(n) FROM (SELECT count(*) AS n FROM tenures GROUP BY name)"), PER_NAME);
+        /* Whoever had so many at any time has them still, but for what was deleted in the middle. */
+        ck_assert_int_gt(ask_number(path, "SELECT count(*) FROM (SELECT 1 FROM tenures GROUP BY name HAVING count(*) = 3)"),
+                         N_NAMES / 3);
 }
 END_TEST
 
@@ -585,6 +621,7 @@ Suite *suite(void) {
         tcase_add_checked_fixture(tcase, set_up, NULL);
         tcase_set_timeout(tcase, 60);
         tcase_add_test(tcase, test_history_is_bounded_per_name);
+        tcase_add_test(tcase, test_history_is_bounded_for_each_of_many_names);
         tcase_add_test(tcase, test_history_is_bounded_in_days);
         tcase_add_test(tcase, test_history_is_bounded_in_rows_and_hidden_ones_go_before_others);
         tcase_add_test(tcase, test_history_stays_within_its_rows_after_a_failed_write);

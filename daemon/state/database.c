@@ -190,6 +190,7 @@ void database_set_history_bounds(Database *database, unsigned days, unsigned row
         /* The last tenure of a name is for the other bounds to delete, which know what to spare. */
         database->history_per_name = per_name > 0 ? per_name : 1;
         database->rows.history_per_name = database->history_per_name;
+        rows_forget_counts(&database->rows);
 }
 
 Database *database_free(Database *database) {

@@ -58,7 +58,8 @@ static const char *const statement_texts[_ROWS_N] = {
                               "WHERE name = ?1 AND scope = ?2 AND serial = ?3 AND since_usec = ?4",
         [ROWS_ADD_TENURE] = "INSERT INTO tenures (" COLUMNS_NODE ", until_usec, how, by) VALUES "
                             "(" COLUMNS_NODE_PARAMETERS ", ?19, ?20, ?21)",
-        [ROWS_FIND_EXCESS] = "SELECT id FROM tenures WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2",
+        [ROWS_COUNT_OF_NAME] = "SELECT count(*), min(id) FROM "
+                               "(SELECT id FROM tenures WHERE name = ?1 ORDER BY id DESC LIMIT ?2)",
         [ROWS_TRIM_NAME] = "DELETE FROM tenures WHERE name = ?1 AND id <= ?2 AND id IS NOT "
                            "(SELECT max(id) FROM tenures WHERE name = ?1 AND creation < 4 AND creation > 0)",
         [ROWS_TRIM_DAYS] =
@@ -122,6 +123,7 @@ void rows_done(Rows *rows) {
 
 void rows_forget_counts(Rows *rows) {
         rows->n_tenures = rows->n_refusals = -1;
+        memset(rows->left, 0, sizeof rows->left);
 }
 
 int rows_run(Rows *rows, RowsStatement which) {

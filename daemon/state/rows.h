@@ -36,7 +36,7 @@ typedef enum RowsStatement {
         /* tenures.c: */
         ROWS_KNOWS_TENURE,
         ROWS_ADD_TENURE,
-        ROWS_FIND_EXCESS,
+        ROWS_COUNT_OF_NAME,
         ROWS_TRIM_NAME,
         ROWS_TRIM_DAYS,
         ROWS_TRIM_HELPERS,
@@ -48,10 +48,19 @@ typedef enum RowsStatement {
         _ROWS_N,
 } RowsStatement;
 
+/* Of a name, by its hash: so many more tenures it certainly may get without being too many. */
+typedef struct RowsLeft {
+        uint64_t name_hash;
+        unsigned n_left;
+} RowsLeft;
+
+#define ROWS_LEFT_N 1024 /* names that are remembered so, at most */
+
 typedef struct Rows {
         sqlite3 *handle; /* borrowed */
         sqlite3_stmt *statements[_ROWS_N];
         unsigned history_per_name;
+        RowsLeft left[ROWS_LEFT_N]; /* each at the place that its hash says */
         int64_t n_tenures;  /* -1: to be counted */
         int64_t n_refusals; /* likewise */
         size_t n_untrimmed; /* tenures written since history was last brought within its bounds */

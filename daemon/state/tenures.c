@@ -11,33 +11,48 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/hash.h"
 #include "core/registry.h"
 #include "state/columns.h"
 
 /* --- writing -------------------------------------------------------------------------------------- */
 
-/* The newest tenure of its name that is one too many; 0: there is none. */
-static int find_excess(Rows *rows, const Node *node, int64_t *ret) {
-        sqlite3_stmt *statement = rows->statements[ROWS_FIND_EXCESS];
+/* How many more a name may get, and the newest tenure of it that is one too many (0: there is none). */
+static int count_of_name(Rows *rows, const NodeInfo *info, unsigned *ret_n_left, int64_t *ret_excess) {
+        sqlite3_stmt *statement = rows->statements[ROWS_COUNT_OF_NAME];
+        int64_t n;
         int rc;
 
-        sqlite3_bind_text(statement, 1, node->info.name, (int)node->info.n_name, SQLITE_STATIC);
-        sqlite3_bind_int64(statement, 2, rows->history_per_name);
+        sqlite3_bind_text(statement, 1, info->name, (int)info->n_name, SQLITE_STATIC);
+        sqlite3_bind_int64(statement, 2, (int64_t)rows->history_per_name + 1);
         rc = sqlite3_step(statement);
-        *ret = rc == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+        if (rc == SQLITE_ROW) {
+                n = sqlite3_column_int64(statement, 0);
+                *ret_n_left = n < rows->history_per_name ? rows->history_per_name - (unsigned)n : 0;
+                *ret_excess = n > rows->history_per_name ? sqlite3_column_int64(statement, 1) : 0;
+        }
         sqlite3_reset(statement);
-        return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+        return rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
-/* Asked first: a DELETE opens the table and all of its indexes before it sees that there is nothing to be deleted. */
-static int trim_name(Rows *rows, const Node *node) {
+/* Counted first: a DELETE opens the table and all of its indexes before it sees that there is nothing to be deleted. And
+ * counted once for as many as there may still come: whatever else happens to history makes room. */
+static int trim_name(Rows *rows, const NodeInfo *info) {
+        uint64_t hash = hash_bytes(info->name, info->n_name, 0);
+        RowsLeft *left = rows->left + hash % ROWS_LEFT_N;
         sqlite3_stmt *statement = rows->statements[ROWS_TRIM_NAME];
-        int64_t excess;
-        int rc = find_excess(rows, node, &excess);
+        int64_t excess = 0;
+        int rc;
 
+        if (left->name_hash == hash && left->n_left > 0) {
+                left->n_left--;
+                return SQLITE_OK;
+        }
+        *left = (RowsLeft){ .name_hash = hash };
+        rc = count_of_name(rows, info, &left->n_left, &excess);
         if (rc != SQLITE_OK || excess == 0)
                 return rc;
-        sqlite3_bind_text(statement, 1, node->info.name, (int)node->info.n_name, SQLITE_STATIC);
+        sqlite3_bind_text(statement, 1, info->name, (int)info->n_name, SQLITE_STATIC);
         sqlite3_bind_int64(statement, 2, excess);
         rc = rows_run(rows, ROWS_TRIM_NAME);
         if (rc == SQLITE_OK && rows->n_tenures >= 0)
@@ -88,7 +103,7 @@ int tenures_end(Rows *rows, const Write *write) {
         rows->n_untrimmed++;
         if (rows->n_tenures >= 0)
                 rows->n_tenures++;
-        return trim_name(rows, node);
+        return trim_name(rows, &node->info);
 }
 
 /* --- bounds --------------------------------------------------------------------------------------- */
