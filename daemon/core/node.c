@@ -66,23 +66,28 @@ static bool is_plain_text(const char *text, size_t n_text) {
         return true;
 }
 
-static bool is_printable_ascii(uint8_t byte) {
-        return byte >= ' ' && byte <= '~';
+/* Nearly all names are of these alone, and need no decoding. */
+static size_t count_printable_ascii(const uint8_t *bytes, size_t n_bytes) {
+        size_t n = 0;
+
+        while (n < n_bytes && bytes[n] >= ' ' && bytes[n] <= '~')
+                n++;
+        return n;
 }
 
 NodeNameVerdict node_name_check(const char *name, size_t n_name) {
         const uint8_t *bytes = (const uint8_t *)name;
-        size_t n_characters = 0;
+        size_t n_characters, at;
         bool has_control = false;
 
         if (n_name == 0)
                 return NODE_NAME_EMPTY;
         if (n_name > NODE_NAME_BYTES_MAX)
                 return NODE_NAME_TOO_LONG;
-        for (size_t at = 0; at < n_name;) {
-                uint32_t character = bytes[at];
-                /* What nearly all names are made of needs no decoding. */
-                size_t n = is_printable_ascii(bytes[at]) ? 1 : utf8_decode(bytes + at, n_name - at, &character);
+        at = n_characters = count_printable_ascii(bytes, n_name);
+        while (at < n_name) {
+                uint32_t character;
+                size_t n = utf8_decode(bytes + at, n_name - at, &character);
 
                 if (n == 0)
                         return NODE_NAME_NOT_UTF8;
