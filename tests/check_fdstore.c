@@ -330,6 +330,9 @@ START_TEST(test_a_removal_is_sent_for_what_was_stored_and_for_nothing_else) {
         ck_assert(fdstore_is_stored(stored));
         ck_assert(!fdstore_is_stored(young));
         ck_assert(!fdstore_is_stored(NULL));
+        ck_assert(fdstore_was_given(stored));
+        ck_assert(!fdstore_was_given(young));
+        ck_assert(!fdstore_was_given(NULL));
         ck_assert_str_eq(said(bench), "+node-1-5");
         fdstore_drop(bench->fdstore, young);
         fdstore_drop(bench->fdstore, NULL);
@@ -531,7 +534,10 @@ START_TEST(test_what_shares_a_removed_name_is_stored_anew) {
                 fdstore_drop(bench->fdstore, goes);
         }
         assert_status(bench, 2, 1);
+        ck_assert(!fdstore_is_stored(stays));
+        ck_assert(fdstore_was_given(stays)); /* systemd has it still */
         ck_assert_str_eq(said(bench), "-node-1-5 +node-1-5");
+        ck_assert(fdstore_is_stored(stays));
         assert_status(bench, 2, 0);
         ck_assert_int_eq(write(bench->held[0].fd, &(uint64_t){ 1 }, 8), 8);
         ck_assert_int_eq(read(stays_fd, &(uint64_t){ 0 }, 8), 8);

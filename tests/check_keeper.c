@@ -241,6 +241,27 @@ START_TEST(test_a_node_that_is_released_sees_it_while_systemd_does_not_read) {
 }
 END_TEST
 
+/* It waits again, to be stored anew, since the removal of a namesake takes it along. */
+START_TEST(test_a_node_that_waits_to_be_stored_anew_sees_its_end_while_systemd_has_a_duplicate) {
+        Desk *desk = make_desk();
+        int fd = stored(desk, "a", 1);
+        Node *node = desk_find(desk, "a");
+        Event release = { .kind = EVENT_RELEASE, .node = node, .now_usec = now_usec(CLOCK_REALTIME) };
+
+        fdstore_discard(desk->fdstore, manager.stored[0].name);
+        ck_assert(!fdstore_is_stored(conn_stored(node->connection)));
+        ck_assert_int_eq(ledger_carry(desk->ledger, &release, NULL), 0);
+        ck_assert_uint_eq(manager.n_stored, 1);
+        ck_assert(is_hung_up(fd));
+        /* nor is anything heard of it by the loop, of which nobody knows any more */
+        close(fd);
+        turn(desk->event);
+        ck_assert_uint_le(run_for(desk->event, 100 * USEC_PER_MSEC), 10);
+        ck_assert(RUN_UNTIL(desk->event, manager_obey() == 0, LONG_USEC));
+        end_desk(desk);
+}
+END_TEST
+
 START_TEST(test_without_a_store_nothing_is_missing) {
         Desk *desk = desk_new(NULL);
         int fd = registered(desk, "a", 1);
@@ -691,6 +712,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_one_that_comes_and_goes_does_not_touch_systemd);
         tcase_add_loop_test(tcase, test_one_that_ends_is_taken_out_and_sees_its_connection_close, 0, _ENDING_N);
         tcase_add_test(tcase, test_a_node_that_is_released_sees_it_while_systemd_does_not_read);
+        tcase_add_test(tcase, test_a_node_that_waits_to_be_stored_anew_sees_its_end_while_systemd_has_a_duplicate);
         tcase_add_test(tcase, test_without_a_store_nothing_is_missing);
         suite_add_tcase(suite, tcase);
 

@@ -31,7 +31,7 @@ static FdstoreKey key_of(const Node *node) {
 
 /* Most nodes that come and go never got there: then nobody else has their connection, and to close it is enough. */
 static void keeper_drop(Keeper *keeper, Conn *conn) {
-        if (fdstore_is_stored(conn_stored(conn)))
+        if (fdstore_was_given(conn_stored(conn)))
                 conn_set_shared(conn);
         fdstore_drop(keeper->fdstore, conn_stored(conn));
         conn_set_stored(conn, NULL);

@@ -37,6 +37,7 @@ struct FdstoreEntry {
         TAILQ_ENTRY(FdstoreEntry) link;
         Place place;
         int fd; /* borrowed; -1: leaving */
+        bool was_given; /* systemd may have a duplicate, wherever the entry is now */
         uint64_t due_usec;
         char name[];
 };
@@ -212,6 +213,7 @@ static int fdstore_tell(Fdstore *fdstore, FdstoreEntry *entry) {
         if (is_leaving)
                 fdstore_forget(fdstore, entry);
         else {
+                entry->was_given = true;
                 fdstore_unlink(fdstore, entry);
                 fdstore_insert(fdstore, entry, PLACE_STORED);
         }
@@ -324,14 +326,22 @@ FdstoreEntry *fdstore_add(Fdstore *fdstore, const char *name, int fd) {
 }
 
 FdstoreEntry *fdstore_adopt(Fdstore *fdstore, const char *name, int fd) {
-        return fdstore_take_in(fdstore, name, fd, PLACE_STORED);
+        FdstoreEntry *entry = fdstore_take_in(fdstore, name, fd, PLACE_STORED);
+
+        if (entry)
+                entry->was_given = true;
+        return entry;
 }
 
-/* The entry itself is the note that a removal is due, so that no lack of memory loses it. */
 bool fdstore_is_stored(const FdstoreEntry *entry) {
         return entry && entry->place == PLACE_STORED;
 }
 
+bool fdstore_was_given(const FdstoreEntry *entry) {
+        return entry && entry->was_given;
+}
+
+/* The entry itself is the note that a removal is due, so that no lack of memory loses it. */
 void fdstore_drop(Fdstore *fdstore, FdstoreEntry *entry) {
         if (!entry)
                 return;

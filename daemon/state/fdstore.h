@@ -52,8 +52,10 @@ FdstoreEntry *fdstore_adopt(Fdstore *fdstore, const char *name, int fd);
 /* The registration has ended: it is not stored any more, or removed. Takes NULL. The caller shuts the socket
  * down: closing it tells the peer nothing while PID 1 has it too. */
 void fdstore_drop(Fdstore *fdstore, FdstoreEntry *entry);
-/* True once systemd was given it. Takes NULL. */
+/* It is in the store. Takes NULL. */
 bool fdstore_is_stored(const FdstoreEntry *entry);
+/* systemd was given it, and may have it also where it waits again, since a namesake is being removed. Takes NULL. */
+bool fdstore_was_given(const FdstoreEntry *entry);
 /* Removes by its FDNAME one that systemd has handed back and that nobody wants. */
 void fdstore_discard(Fdstore *fdstore, const char *name);
 /* On the way out: what still waits is stored now, however young, as far as there is room and PID 1 takes it. */
