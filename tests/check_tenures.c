@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "check_main.h"
+#include "core/hash.h"
 #include "core/registry.h"
 #include "database_test.h"
 #include "state/rows.h"
@@ -69,6 +70,45 @@ START_TEST(test_history_is_bounded_for_each_of_many_names) {
         /* Whoever had so many at any time has them still, but for what was deleted in the middle. */
         ck_assert_int_gt(ask_number(path, "SELECT count(*) FROM (SELECT 1 FROM tenures GROUP BY name HAVING count(*) = 3)"),
                          N_NAMES / 3);
+}
+END_TEST
+
+/* Two names of as many printable letters that have one hash, where the seed is known. */
+static void choose_alike(char a[static 17], char b[static 17], uint64_t seed) {
+        uint64_t words[2], first, second;
+        bool is_printable = false;
+
+        strcpy(a, "taken-for-anothe");
+        memcpy(words, a, sizeof words);
+        for (unsigned i = 0; !is_printable; i++) {
+                snprintf(b, 17, "%08u", i);
+                memcpy(&first, b, sizeof first);
+                second = hash_mix(seed ^ 16 ^ first) ^ hash_mix(seed ^ 16 ^ words[0]) ^ words[1];
+                memcpy(b + 8, &second, sizeof second);
+                b[16] = 0;
+                is_printable = true;
+                for (int at = 8; at < 16; at++)
+                        is_printable = is_printable && b[at] > ' ' && b[at] <= '~';
+        }
+        ck_assert_uint_eq(hash_bytes(a, 16, seed), hash_bytes(b, 16, seed));
+}
+
+/* P6: who ends nodes of the one name must not make room for the other's history. */
+START_TEST(test_history_is_bounded_for_names_that_were_chosen_to_be_taken_for_each_other) {
+        DatabaseOptions how = options();
+        _cleanup_(database_freep) Database *database = NULL;
+        char few[17], many[17];
+        uint64_t serial = 0;
+
+        choose_alike(few, many, 0);
+        how.history_per_name = 10;
+        database = open_database(&how);
+        for (int n_few = 1; n_few < 10; n_few++) {
+                add_tenure(database, few, ++serial, NODE_TYPE_NORMAL, 1000, NOW);
+                for (int i = n_few; i < 10; i++)
+                        add_tenure(database, many, ++serial, NODE_TYPE_NORMAL, 1000, NOW);
+        }
+        ck_assert_int_eq(ask_number(path, "SELECT max(n) FROM (SELECT count(*) AS n FROM tenures GROUP BY name)"), 10);
 }
 END_TEST
 
@@ -622,6 +662,7 @@ Suite *suite(void) {
         tcase_set_timeout(tcase, 60);
         tcase_add_test(tcase, test_history_is_bounded_per_name);
         tcase_add_test(tcase, test_history_is_bounded_for_each_of_many_names);
+        tcase_add_test(tcase, test_history_is_bounded_for_names_that_were_chosen_to_be_taken_for_each_other);
         tcase_add_test(tcase, test_history_is_bounded_in_days);
         tcase_add_test(tcase, test_history_is_bounded_in_rows_and_hidden_ones_go_before_others);
         tcase_add_test(tcase, test_history_stays_within_its_rows_after_a_failed_write);

@@ -102,7 +102,12 @@ int rows_init(Rows *rows, sqlite3 *handle, unsigned history_per_name, const Stan
         int64_t has_pairs = 0;
         int rc;
 
-        *rows = (Rows){ .handle = handle, .history_per_name = history_per_name, .standing = standing };
+        *rows = (Rows){
+                .handle = handle,
+                .history_per_name = history_per_name,
+                .name_seed = random_u64(),
+                .standing = standing,
+        };
         rows_forget_counts(rows);
         for (size_t i = 0; i < _ROWS_N; i++) {
                 rc = sqlite3_prepare_v3(handle, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,

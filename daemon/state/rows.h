@@ -60,6 +60,7 @@ typedef struct Rows {
         sqlite3 *handle; /* borrowed */
         sqlite3_stmt *statements[_ROWS_N];
         unsigned history_per_name;
+        uint64_t name_seed; /* so that nobody can choose names that are taken for each other */
         RowsLeft left[ROWS_LEFT_N]; /* each at the place that its hash says */
         int64_t n_tenures;  /* -1: to be counted */
         int64_t n_refusals; /* likewise */

@@ -38,7 +38,7 @@ static int count_of_name(Rows *rows, const NodeInfo *info, unsigned *ret_n_left,
 /* Counted first: a DELETE opens the table and all of its indexes before it sees that there is nothing to be deleted. And
  * counted once for as many as there may still come: whatever else happens to history makes room. */
 static int trim_name(Rows *rows, const NodeInfo *info) {
-        uint64_t hash = hash_bytes(info->name, info->n_name, 0);
+        uint64_t hash = hash_bytes(info->name, info->n_name, rows->name_seed);
         RowsLeft *left = rows->left + hash % ROWS_LEFT_N;
         sqlite3_stmt *statement = rows->statements[ROWS_TRIM_NAME];
         int64_t excess = 0;
