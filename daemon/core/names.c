@@ -29,22 +29,43 @@ static Node **names_bucket(const Names *names, uint32_t hash) {
         return names->buckets + (hash & (names->n_buckets - 1));
 }
 
+static Node *reversed(Node *node) {
+        Node *before = NULL, *next;
+
+        for (; node; node = next) {
+                next = node->next_in_names;
+                node->next_in_names = before;
+                before = node;
+        }
+        return before;
+}
+
+/* A bucket's nodes share one of the larger table's with no other bucket's: put there from the last to the first they
+ * follow each other as before, and nobody looks for a place, however many have one name (P6). */
+static void bucket_move(Node *bucket, Names *larger) {
+        for (Node *node = reversed(bucket), *next; node; node = next) {
+                Node **place = names_bucket(larger, node->name_hash);
+
+                next = node->next_in_names;
+                node->next_in_names = *place;
+                *place = node;
+        }
+}
+
 int names_reserve(Names *names, size_t n) {
         size_t n_buckets = names->n_buckets ? names->n_buckets : BUCKETS_AT_FIRST;
-        Names larger;
+        Names larger = { .seed = names->seed, .n_nodes = names->n_nodes };
 
         while (n_buckets / 2 < names->n_nodes + n)
                 n_buckets *= 2;
         if (n_buckets == names->n_buckets)
                 return 0;
-        larger = (Names){ .seed = names->seed, .n_buckets = n_buckets, .buckets = calloc(n_buckets, sizeof *larger.buckets) };
+        larger.n_buckets = n_buckets;
+        larger.buckets = calloc(n_buckets, sizeof *larger.buckets);
         if (!larger.buckets)
                 return -ENOMEM;
         for (size_t i = 0; i < names->n_buckets; i++)
-                for (Node *node = names->buckets[i], *next; node; node = next) {
-                        next = node->next_in_names;
-                        names_insert(&larger, node);
-                }
+                bucket_move(names->buckets[i], &larger);
         free(names->buckets);
         *names = larger;
         return 0;
