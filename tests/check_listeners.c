@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
@@ -40,7 +41,63 @@ static void skip(const char *function, const char *reason) {
 static Listeners *listeners;
 static bool is_isolated;
 
+/* What befalls the answers to two questions at once: the kernel's word is heard, but for the first time. */
+typedef enum Mishap {
+        MISHAP_NONE,
+        MISHAP_INTERRUPTED,  /* EINTR, and then as it should be */
+        MISHAP_ONE_BY_ONE,   /* each by a read of its own, always */
+        MISHAP_NO_BUFFERS,   /* ENOBUFS, and both answers are lost */
+        MISHAP_ONE_LOST,     /* the second answer is, and nothing comes in its place */
+        MISHAP_FIRST_FAILED, /* the kernel had no memory for one of them */
+        MISHAP_SECOND_FAILED,
+        _MISHAP_N,
+} Mishap;
+
+static Mishap mishap;
+static unsigned n_pair_reads;
+
+/* The answer to one question, as an error. */
+static void make_error(const struct mmsghdr *answer) {
+        struct {
+                struct nlmsghdr header;
+                struct nlmsgerr error;
+        } message = { .error.error = -ENOMEM };
+        struct iovec *bytes = answer->msg_hdr.msg_iov;
+
+        memcpy(&message.header, bytes->iov_base, sizeof(message.header));
+        message.header.nlmsg_type = NLMSG_ERROR;
+        message.header.nlmsg_len = sizeof(message);
+        memcpy(bytes->iov_base, &message, sizeof(message));
+}
+
+/* In place of libc's, for those that ask two questions. */
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned n_messages, int flags, struct timespec *timeout) {
+        bool is_first = n_pair_reads++ == 0;
+        int n;
+
+        if (mishap == MISHAP_INTERRUPTED && is_first) {
+                errno = EINTR;
+                return -1;
+        }
+        n = (int)syscall(SYS_recvmmsg, fd, messages, mishap == MISHAP_ONE_BY_ONE ? 1 : n_messages, flags, timeout);
+        if (!is_first || n != 2)
+                return n;
+        if (mishap == MISHAP_NO_BUFFERS || mishap == MISHAP_ONE_LOST) {
+                errno = ENOBUFS;
+                return mishap == MISHAP_ONE_LOST ? 1 : -1;
+        }
+        if (mishap == MISHAP_FIRST_FAILED || mishap == MISHAP_SECOND_FAILED) {
+                int which = mishap == MISHAP_SECOND_FAILED;
+
+                make_error(messages + which);
+                messages[which].msg_len = NLMSG_LENGTH(sizeof(struct nlmsgerr));
+        }
+        return n;
+}
+
 static void set_up(void) {
+        mishap = MISHAP_NONE;
+        n_pair_reads = 0;
         is_isolated = enter_own_network(); /* each test has all ports for itself */
         ck_assert_int_eq(listeners_new(&listeners), 0);
 }
@@ -515,6 +572,33 @@ START_TEST(test_of_two_questions_at_once_each_may_find_nothing) {
         ck_assert(dialled.is_there == has_listener);
         if (has_listener)
                 ck_assert_uint_eq(dialled.facts.cookie, cookie_of(listener));
+        close(client);
+}
+END_TEST
+
+/* P3: whoever was not told of is not taken for one that is not there. */
+START_TEST(test_what_two_questions_at_once_do_not_tell_is_asked_again) {
+        int listener = listen_at("127.0.0.1", 0), client = connect_to("127.0.0.1", port_of(listener));
+        Accepted accepted = accept_from(listener);
+        ListenersDialled dialled;
+        SocketFacts facts = { 0 };
+
+        mishap = (Mishap)_i;
+        for (int i = 0; i < 2; i++) {
+                ck_assert_int_eq(listeners_find_peer_and_dialled(listeners, &accepted.peer.any, &accepted.local.any,
+                                                                 port_of(listener), &facts, &dialled), 0);
+                ck_assert_uint_eq(facts.cookie, cookie_of(client));
+                /* Where the two were not answered, the listener is asked for when it is needed. */
+                ck_assert(dialled.is_known == (i == 1 || mishap < MISHAP_NO_BUFFERS));
+
+                const NodePeer owner = { .uid = facts.uid, .cgroup_id = facts.cgroup_id };
+                NodeListener found = { 0 };
+
+                ck_assert_int_eq(listeners_find_listener(listeners, port_of(listener), facts.ipv6, &owner, &dialled, NULL,
+                                                         NULL, &found), 0);
+                ck_assert_uint_eq(found.cookie, cookie_of(listener));
+        }
+        ck_assert_uint_gt(n_pair_reads, 1);
         close(client);
 }
 END_TEST
@@ -1024,6 +1108,7 @@ Suite *suite(void) {
         tcase_add_test(t, test_a_connection_and_a_listener_of_one_process_have_one_cgroup);
         tcase_add_loop_test(t, test_two_questions_at_once_have_the_same_answers, 0, 7);
         tcase_add_loop_test(t, test_of_two_questions_at_once_each_may_find_nothing, 0, 8);
+        tcase_add_loop_test(t, test_what_two_questions_at_once_do_not_tell_is_asked_again, 0, _MISHAP_N);
         tcase_add_test(t, test_what_is_no_connection_of_ours_is_not_asked_about_with_another_question);
         tcase_add_loop_test(t, test_a_listener_is_found_wherever_it_is_bound, 0,
                             ELEMENTS(findable));

@@ -437,7 +437,8 @@ static int listeners_dump_both(Listeners *listeners, uint16_t port, DiagAnswer *
 }
 
 /* 0, -ENOENT, or other negative errno. `dialled`: what was asked already, or NULL. */
-static int listeners_dial(Listeners *listeners, uint16_t port, bool ipv6, const ListenersDialled *dialled, SocketFacts *ret) {
+static int listeners_dial(Listeners *listeners, uint16_t port, bool ipv6, const ListenersDialled *dialled,
+                          SocketFacts *ret) {
         const DiagEndpoint endpoint = { .address = loopback(ipv6), .port = port };
         DiagSocket entry;
 
