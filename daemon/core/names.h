@@ -22,7 +22,7 @@ int names_reserve(Names *names, size_t n);
 
 /* The first of that name, by scope; NULL: there is none. */
 Node *names_find(const Names *names, const char *name, size_t n_name);
-/* The next of that name, or NULL. */
+/* The next of that name, or NULL. `node` is in a table: where one leaves, the next is asked for before that. */
 Node *names_next(const Node *node);
 /* There must be room; and none of that name and scope. */
 void names_insert(Names *names, Node *node);

@@ -222,7 +222,8 @@ uint64_t registry_revision(const Registry *registry);
 
 /* The node with exactly that scope, or NULL. */
 Node *registry_find_key(const Registry *registry, const char *name, size_t n_name, const Address *scope);
-/* The first node of `name` (at whatever scope) in the order of scopes, and the next; NULL: no (further) one. */
+/* The first node of `name` (at whatever scope) in the order of scopes, and the next; NULL: no (further) one. `after` is in
+ * the registry: one that has left cannot be stepped on from. */
 Node *registry_find_name(const Registry *registry, const char *name, size_t n_name, const Node *after);
 /* The last holder of a name that is not registered, or NULL: none is remembered. */
 const Node *registry_find_former(const Registry *registry, const char *name, size_t n_name);
