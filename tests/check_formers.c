@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <stdio.h>
 #include <string.h>
 
 #include "check_main.h"
@@ -45,6 +46,22 @@ START_TEST(test_the_last_of_a_name_takes_the_place_of_the_others) {
         assert_names("ba");
         ck_assert_uint_eq(formers_find(&formers, "a", 1)->creation, 12);
         ck_assert_uint_eq(formers_last_creation(&formers, "a", 1), 12);
+}
+END_TEST
+
+/* However many may be kept. */
+START_TEST(test_there_is_room_for_one_more_than_are_kept) {
+        for (size_t n_max = 60; n_max < 70; n_max++) {
+                formers_done(&formers);
+                ck_assert_int_eq(formers_init(&formers, n_max, 1), 0);
+                for (int i = 0; i < 80; i++) {
+                        char name[8];
+
+                        snprintf(name, sizeof name, "n%d", i);
+                        add(name, 100);
+                }
+                ck_assert_uint_eq(formers.nodes.n_nodes, n_max);
+        }
 }
 END_TEST
 
@@ -99,6 +116,7 @@ Suite *suite(void) {
 
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, test_the_last_of_a_name_takes_the_place_of_the_others);
+        tcase_add_test(tcase, test_there_is_room_for_one_more_than_are_kept);
         tcase_add_test(tcase, test_of_a_name_that_nobody_had_nothing_is_known);
         tcase_add_test(tcase, test_who_has_no_creation_keeps_that_of_his_name_in_mind);
         tcase_add_loop_test(tcase, test_beyond_the_bound_one_goes_whose_creation_matters_least, 0, ELEMENTS(sheds));

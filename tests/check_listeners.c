@@ -510,8 +510,10 @@ static const struct {
 START_TEST(test_two_questions_at_once_have_the_same_answers) {
         static const struct {
                 const char *listen, *connect;
-        } nodes[] = { { "127.0.0.1", "127.0.0.1" }, { "::", "127.0.0.1" }, { "::", "::1" }, { "::1", "::1" },
-                      { "127.0.0.1", "::1" }, { "::1", "127.0.0.1" }, { "127.0.0.2", "127.0.0.1" } };
+                bool is_dialled; /* a stranger on loopback reaches it by the family of the connection */
+        } nodes[] = { { "127.0.0.1", "127.0.0.1", true }, { "::", "127.0.0.1", true }, { "::", "::1", true },
+                      { "::1", "::1", true }, { "127.0.0.1", "::1", false }, { "::1", "127.0.0.1", false },
+                      { "127.0.0.2", "127.0.0.1", false } };
 
         if (is_skipped(__func__, "::"))
                 return;
@@ -528,6 +530,8 @@ START_TEST(test_two_questions_at_once_have_the_same_answers) {
         ck_assert_uint_eq(facts.cookie, cookie_of(client));
         ck_assert_mem_eq(&facts, &facts_again, sizeof(facts));
         ck_assert(dialled.is_known);
+        ck_assert(dialled.ipv6 == facts.ipv6);
+        ck_assert(dialled.is_there == nodes[_i].is_dialled);
         if (dialled.is_there)
                 ck_assert_uint_eq(dialled.facts.cookie, cookie_of(node_fd));
 
@@ -539,18 +543,22 @@ START_TEST(test_two_questions_at_once_have_the_same_answers) {
         ck_assert_uint_eq(found_again.cookie, cookie_of(node_fd));
         ck_assert(found.ipv6 == found_again.ipv6 && address_equal(&found.address, &found_again.address));
 
-        /* What was asked of another family says nothing. */
-        dialled.ipv6 = !facts.ipv6;
+        /* What was asked of another family says nothing, nor what was not answered. */
         dialled.is_there = true;
-        dialled.facts.cookie = 1;
-        ck_assert_int_eq(listeners_find_listener(listeners, port_of(node_fd), facts.ipv6, &owner, &dialled, NULL, NULL,
-                                                 &found), 0);
-        ck_assert_uint_eq(found.cookie, cookie_of(node_fd));
+        dialled.facts = facts;
+        for (int i = 0; i < 2; i++) {
+                dialled.is_known = i == 0;
+                dialled.ipv6 = i == 0 ? !facts.ipv6 : facts.ipv6;
+                ck_assert_int_eq(listeners_find_listener(listeners, port_of(node_fd), facts.ipv6, &owner, &dialled, NULL,
+                                                         NULL, &found), 0);
+                ck_assert_uint_eq(found.cookie, cookie_of(node_fd));
+        }
         close(client);
 }
 END_TEST
 
-/* One answer, or both, can be that there is nothing; and one to an earlier question can be in the way. */
+/* One answer, or both, can be that there is nothing, or a listener where a connection was asked for; and one to an earlier
+ * question can be in the way. */
 START_TEST(test_of_two_questions_at_once_each_may_find_nothing) {
         int listener = listen_at("127.0.0.1", 0), client = connect_to("127.0.0.1", port_of(listener));
         Accepted accepted = accept_from(listener);
@@ -562,7 +570,7 @@ START_TEST(test_of_two_questions_at_once_each_may_find_nothing) {
         if (_i & 4)
                 leave_an_answer(find_query_fd(), port);
         if (!has_peer)
-                accepted.peer.v4.sin_port = htons(1);
+                accepted.peer.v4.sin_port = htons(_i & 8 ? port : 1);
         ck_assert_int_eq(listeners_find_peer_and_dialled(listeners, &accepted.peer.any, &accepted.local.any,
                                                          has_listener ? port : 1, &facts, &dialled),
                          has_peer ? 0 : -ENOENT);
@@ -1107,7 +1115,7 @@ Suite *suite(void) {
         tcase_add_checked_fixture(t, set_up, tear_down);
         tcase_add_test(t, test_a_connection_and_a_listener_of_one_process_have_one_cgroup);
         tcase_add_loop_test(t, test_two_questions_at_once_have_the_same_answers, 0, 7);
-        tcase_add_loop_test(t, test_of_two_questions_at_once_each_may_find_nothing, 0, 8);
+        tcase_add_loop_test(t, test_of_two_questions_at_once_each_may_find_nothing, 0, 16);
         tcase_add_loop_test(t, test_what_two_questions_at_once_do_not_tell_is_asked_again, 0, _MISHAP_N);
         tcase_add_test(t, test_what_is_no_connection_of_ours_is_not_asked_about_with_another_question);
         tcase_add_loop_test(t, test_a_listener_is_found_wherever_it_is_bound, 0,

@@ -7,6 +7,7 @@
 #include "check_main.h"
 #include "core/hash.h"
 #include "core/names.h"
+#include "hash_test.h"
 
 #define SEED 7
 
@@ -28,6 +29,7 @@ static Node *insert(Names *names, const char *name, const char *scope) {
 
 static void take_out(Names *names, Node *node) {
         names_remove(names, node);
+        ck_assert_ptr_null(names_next(node)); /* of another table it may be the first */
         node_free(node);
 }
 
@@ -66,6 +68,33 @@ START_TEST(test_a_name_is_found_whole_and_by_its_bytes) {
         ck_assert_ptr_null(find(&names, "application"));
         ck_assert_ptr_eq(find(&names, "n"), one);
         take_out(&names, one);
+        names_done(&names);
+}
+END_TEST
+
+START_TEST(test_names_of_one_hash_are_told_apart) {
+        char names_alike[2][ALIKE_BYTES + 1];
+        Names names;
+        Node *nodes[2][2];
+
+        choose_alike(names_alike[0], names_alike[1], SEED);
+        names_init(&names, SEED);
+        nodes[0][0] = insert(&names, names_alike[0], "127.0.0.1");
+        ck_assert_ptr_null(find(&names, names_alike[1]));
+        nodes[1][1] = insert(&names, names_alike[1], "127.0.0.2");
+        nodes[0][1] = insert(&names, names_alike[0], "127.0.0.2");
+        nodes[1][0] = insert(&names, names_alike[1], "127.0.0.1");
+        for (int i = 0; i < 2; i++) {
+                ck_assert_ptr_eq(find(&names, names_alike[i]), nodes[i][0]);
+                ck_assert_ptr_eq(names_next(nodes[i][0]), nodes[i][1]);
+                ck_assert_ptr_null(names_next(nodes[i][1]));
+        }
+        take_out(&names, nodes[0][0]);
+        take_out(&names, nodes[0][1]);
+        ck_assert_ptr_null(find(&names, names_alike[0]));
+        ck_assert_ptr_eq(find(&names, names_alike[1]), nodes[1][0]);
+        take_out(&names, nodes[1][0]);
+        take_out(&names, nodes[1][1]);
         names_done(&names);
 }
 END_TEST
@@ -195,6 +224,7 @@ Suite *suite(void) {
 
         tcase_add_test(tcase, test_nothing_is_found_in_an_empty_table);
         tcase_add_test(tcase, test_a_name_is_found_whole_and_by_its_bytes);
+        tcase_add_test(tcase, test_names_of_one_hash_are_told_apart);
         tcase_add_loop_test(tcase, test_those_of_one_name_follow_each_other_by_scope, 0, 6);
         tcase_add_test(tcase, test_reserved_room_is_enough_without_allocation);
         tcase_add_loop_test(tcase, test_random_insertions_and_removals_are_as_in_a_list, 0, 5);

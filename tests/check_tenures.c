@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "check_main.h"
-#include "core/hash.h"
 #include "core/registry.h"
 #include "database_test.h"
+#include "hash_test.h"
 #include "state/rows.h"
 #include "state/tenures.h"
 
@@ -73,31 +73,11 @@ START_TEST(test_history_is_bounded_for_each_of_many_names) {
 }
 END_TEST
 
-/* Two names of as many printable letters that have one hash, where the seed is known. */
-static void choose_alike(char a[static 17], char b[static 17], uint64_t seed) {
-        uint64_t words[2], first, second;
-        bool is_printable = false;
-
-        strcpy(a, "taken-for-anothe");
-        memcpy(words, a, sizeof words);
-        for (unsigned i = 0; !is_printable; i++) {
-                snprintf(b, 17, "%08u", i);
-                memcpy(&first, b, sizeof first);
-                second = hash_mix(seed ^ 16 ^ first) ^ hash_mix(seed ^ 16 ^ words[0]) ^ words[1];
-                memcpy(b + 8, &second, sizeof second);
-                b[16] = 0;
-                is_printable = true;
-                for (int at = 8; at < 16; at++)
-                        is_printable = is_printable && b[at] > ' ' && b[at] <= '~';
-        }
-        ck_assert_uint_eq(hash_bytes(a, 16, seed), hash_bytes(b, 16, seed));
-}
-
 /* P6: who ends nodes of the one name must not make room for the other's history. */
 START_TEST(test_history_is_bounded_for_names_that_were_chosen_to_be_taken_for_each_other) {
         DatabaseOptions how = options();
         _cleanup_(database_freep) Database *database = NULL;
-        char few[17], many[17];
+        char few[ALIKE_BYTES + 1], many[ALIKE_BYTES + 1];
         uint64_t serial = 0;
 
         choose_alike(few, many, 0);
@@ -109,6 +89,33 @@ START_TEST(test_history_is_bounded_for_names_that_were_chosen_to_be_taken_for_ea
                         add_tenure(database, many, ++serial, NODE_TYPE_NORMAL, 1000, NOW);
         }
         ck_assert_int_eq(ask_number(path, "SELECT max(n) FROM (SELECT count(*) AS n FROM tenures GROUP BY name)"), 10);
+}
+END_TEST
+
+static int on_statement(unsigned kind, void *userdata, void *statement, void *text) {
+        unsigned *n_counts = userdata;
+
+        (void)kind;
+        (void)text;
+        *n_counts += strncmp(sqlite3_sql(statement), "SELECT count(*), min(id)", 24) == 0;
+        return 0;
+}
+
+START_TEST(test_a_name_is_counted_no_more_often_than_it_may_be_full) {
+        DatabaseOptions how = options();
+        _cleanup_(database_freep) Database *database = NULL;
+        unsigned n_counts = 0;
+
+        how.history_per_name = 100;
+        database = open_database(&how);
+        ck_assert_int_eq(sqlite3_trace_v2(database_handle(database), SQLITE_TRACE_STMT, on_statement, &n_counts), SQLITE_OK);
+        for (uint64_t i = 1; i <= 100; i++)
+                add_tenure(database, "a", i, NODE_TYPE_NORMAL, 1000, NOW);
+        ck_assert_uint_eq(n_counts, 1);
+        for (uint64_t i = 101; i <= 105; i++)
+                add_tenure(database, "a", i, NODE_TYPE_NORMAL, 1000, NOW);
+        ck_assert_uint_eq(n_counts, 6);
+        ck_assert_int_eq(ask_number(path, "SELECT count(*) FROM tenures"), 100);
 }
 END_TEST
 
@@ -663,6 +670,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_history_is_bounded_per_name);
         tcase_add_test(tcase, test_history_is_bounded_for_each_of_many_names);
         tcase_add_test(tcase, test_history_is_bounded_for_names_that_were_chosen_to_be_taken_for_each_other);
+        tcase_add_test(tcase, test_a_name_is_counted_no_more_often_than_it_may_be_full);
         tcase_add_test(tcase, test_history_is_bounded_in_days);
         tcase_add_test(tcase, test_history_is_bounded_in_rows_and_hidden_ones_go_before_others);
         tcase_add_test(tcase, test_history_stays_within_its_rows_after_a_failed_write);
