@@ -277,6 +277,35 @@ START_TEST(test_a_holder_that_its_unit_has_left_behind_is_waited_for) {
 }
 END_TEST
 
+/* Epoll has told of all three at once: the holder's end, whoever comes and has those who wait served first, and that the one
+ * who waits has nothing more to say. By the time that it is his turn he is registered. */
+START_TEST(test_one_who_waits_and_shuts_down_his_side_as_he_gets_the_name_is_told_and_ends) {
+        Desk *desk = make_desk(HOLD_USEC);
+        int fd = going_holder(desk, "a"), waiting_fd = newcomer(desk, "a", 2), other_fd = desk_connect(desk);
+        uint8_t request[2 + 2048];
+        size_t n = fill_alive2(request + 2, "z", 3, 6);
+
+        request[0] = 0;
+        request[1] = (uint8_t)n;
+        say(other_fd, request, 5);
+        turn(desk->event);
+        ck_assert_int_eq(heard_result(waiting_fd), NO_ANSWER);
+
+        close(fd);
+        say(other_fd, request + 5, n + 2 - 5);
+        ck_assert_int_eq(shutdown(waiting_fd, SHUT_WR), 0);
+        ck_assert_int_eq(result_of(desk, waiting_fd), 0);
+        ck_assert(RUN_UNTIL(desk->event, is_hung_up(waiting_fd), LONG_USEC));
+        ck_assert_int_eq(result_of(desk, other_fd), 0);
+        ck_assert_ptr_null(desk_find(desk, "a"));
+        ck_assert_uint_eq(desk->counters.n_registered, 3);
+        ck_assert_uint_eq(desk->counters.n_ended, 2);
+        close(waiting_fd);
+        close(other_fd);
+        desk_free(desk);
+}
+END_TEST
+
 /* P4: a newcomer's request can overtake the end of the holder's connection. */
 START_TEST(test_a_holder_that_has_gone_is_seen_to_have_gone) {
         Desk *desk = make_desk(0);
@@ -639,6 +668,7 @@ Suite *suite(void) {
         tcase_add_test(tcase, test_a_time_that_is_made_shorter_holds_for_those_who_wait);
         tcase_add_test(tcase, test_a_holder_that_stays_after_all_is_waited_for_no_more);
         tcase_add_test(tcase, test_a_holder_that_its_unit_has_left_behind_is_waited_for);
+        tcase_add_test(tcase, test_one_who_waits_and_shuts_down_his_side_as_he_gets_the_name_is_told_and_ends);
         tcase_add_test(tcase, test_a_holder_that_has_gone_is_seen_to_have_gone);
         suite_add_tcase(suite, tcase);
 
