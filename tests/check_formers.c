@@ -55,7 +55,7 @@ START_TEST(test_there_is_room_for_one_more_than_are_kept) {
                 formers_done(&formers);
                 ck_assert_int_eq(formers_init(&formers, n_max, 1), 0);
                 for (int i = 0; i < 80; i++) {
-                        char name[8];
+                        char name[16];
 
                         snprintf(name, sizeof name, "n%d", i);
                         add(name, 100);
