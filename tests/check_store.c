@@ -1354,6 +1354,34 @@ START_TEST(test_bounds_of_history_can_be_changed_while_it_runs) {
 }
 END_TEST
 
+/* The loop would have no time for anything else: it is reminded once a second. */
+START_TEST(test_without_memory_for_everything_the_loop_is_not_woken_for_it_at_once) {
+        Store *store = start_and_load();
+        Node huge = { .info = { .name = "a", .n_name = SIZE_MAX / 4 } };
+        unsigned n_asked = 0;
+        struct pollfd event = { .fd = store_event_fd(store), .events = POLLIN };
+
+        ck_assert_int_eq(store_submit_put(store, 1, &huge), -ENOMEM);
+        wait_for_event(store);
+        store_clear_event(store);
+        ck_assert(store_wants_whole(store));
+        for (; n_asked < 100 && poll(&event, 1, 0) == 0; n_asked++)
+                ck_assert_int_eq(store_submit_whole(store, 1, NULL, SIZE_MAX / 16, 0), -ENOMEM);
+        ck_assert_uint_gt(n_asked, 1);
+        ck_assert(store_wants_whole(store));
+        /* By the thread's ticks, of which one may just have come. */
+        for (unsigned n_woken = 0; n_woken < 2; n_woken++) {
+                ck_assert_int_eq(poll(&event, 1, 10000), 1);
+                store_clear_event(store);
+        }
+        ck_assert(store_wants_whole(store));
+        ck_assert_int_eq(store_submit_whole(store, 1, NULL, 0, 0), 0);
+        ck_assert(!store_wants_whole(store));
+        wait_for_event(store);
+        stop(store);
+}
+END_TEST
+
 Suite *suite(void) {
         Suite *suite = suite_create("store");
         TCase *tcase = tcase_create("store");
@@ -1362,6 +1390,7 @@ Suite *suite(void) {
         tcase_add_checked_fixture(tcase, set_up, NULL);
         tcase_set_timeout(tcase, 60);
         tcase_add_test(tcase, test_without_a_file_everything_is_committed_at_once);
+        tcase_add_test(tcase, test_without_memory_for_everything_the_loop_is_not_woken_for_it_at_once);
         tcase_add_test(tcase, test_what_is_committed_is_in_the_file_and_loaded_by_the_next_run);
         tcase_add_test(tcase, test_a_second_store_is_told_who_holds_the_file);
         tcase_add_test(tcase, test_missing_directories_are_made_for_owner_and_group_whatever_the_umask);

@@ -223,6 +223,10 @@ static int submit_creations(Store *store, WriteKind kind, uint64_t revision, Nod
                 return 0;
         }
         write = write_new(kind, revision, nodes, n_nodes);
+        /* It stays wanted, and the thread reminds of it with each tick: to be woken for it at once would leave the loop no
+         * time for anything else (P2). */
+        if (!write && kind == WRITE_WHOLE)
+                return -ENOMEM;
         if (write)
                 write->reserved_until = reserved_until;
         return submit(store, write);
