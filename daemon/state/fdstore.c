@@ -315,6 +315,7 @@ static FdstoreEntry *fdstore_take_in(Fdstore *fdstore, const char *name, int fd,
         entry = entry_new(name, fd);
         if (!entry)
                 return NULL;
+        entry->was_given = place == PLACE_STORED;
         entry->due_usec = fdstore_now(fdstore) + FDSTORE_AGE_USEC;
         fdstore_insert(fdstore, entry, place);
         fdstore_schedule(fdstore);
@@ -326,11 +327,7 @@ FdstoreEntry *fdstore_add(Fdstore *fdstore, const char *name, int fd) {
 }
 
 FdstoreEntry *fdstore_adopt(Fdstore *fdstore, const char *name, int fd) {
-        FdstoreEntry *entry = fdstore_take_in(fdstore, name, fd, PLACE_STORED);
-
-        if (entry)
-                entry->was_given = true;
-        return entry;
+        return fdstore_take_in(fdstore, name, fd, PLACE_STORED);
 }
 
 bool fdstore_is_stored(const FdstoreEntry *entry) {
